@@ -1,0 +1,1 @@
+"""People: the user, what they are told, how they log in."""

@@ -1,0 +1,1 @@
+"""What a plan allows, and who has which plan."""

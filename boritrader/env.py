@@ -1,0 +1,30 @@
+"""The environment, read once: real variables first, then `.run/env`, which `make run` writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = environ.Env()
+# Fills os.environ without overwriting, so that celeryconfig.py sees the same values.
+environ.Env.read_env(BASE_DIR / ".run" / "env", overwrite=False)
+
+
+def required(name: str, *, example: str, build_value: str) -> str:
+    """A setting the product cannot run without.
+
+    `build_value` stands in only where nothing is run (BORITRADER_BUILD=1: collecting static files, linting).
+    """
+    value = env.str(name, default="")
+    if value:
+        return str(value)
+    if env.bool("BORITRADER_BUILD", default=False):
+        return build_value
+    raise ImproperlyConfigured(
+        f"{name} is not set. `make run` sets it for you; elsewhere give it in the environment, "
+        f"for example {name}={example} (every variable is explained in .env.example)."
+    )

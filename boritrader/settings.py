@@ -1,0 +1,236 @@
+"""Django settings. Values that differ between machines come from the environment: .env.example names them all."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import django_stubs_ext
+from csp.constants import NONE, SELF
+
+from boritrader.env import BASE_DIR, env, required
+
+django_stubs_ext.monkeypatch()
+
+# --- This installation -------------------------------------------------------------------------------------------
+
+SECRET_KEY = required("SECRET_KEY", example="<50 random characters>", build_value="build-only")
+DEBUG = env.bool("DEBUG", default=False)
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+# True where TLS ends in front of us: cookies become Secure, plain HTTP is redirected, HSTS is sent.
+IS_HTTPS = env.bool("HTTPS", default=False)
+# Demo people exist only where this is set, the database has their row, and the server binds to loopback.
+IS_DEMO = env.bool("DEMO", default=False)
+WEB_HOST = env.str("WEB_HOST", default="127.0.0.1")
+
+# --- The market ----------------------------------------------------------------------------------------------------
+
+EXCHANGE = env.str("EXCHANGE", default="simulated")  # or "binance"
+SIMULATOR_URL = env.str("SIMULATOR_URL", default="http://127.0.0.1:54480")
+IS_SIMULATED = EXCHANGE == "simulated"
+# How long candles stay, per timeframe (DESIGN: one retention per timeframe).
+CANDLE_RETENTION = {
+    "1m": timedelta(days=90),
+    "2m": timedelta(days=90),
+    "3m": timedelta(days=90),
+    "5m": timedelta(days=365),
+    "15m": timedelta(days=365),
+    "1h": timedelta(days=365 * 5),
+    "4h": timedelta(days=365 * 5),
+}
+CANDLE_REVISION_RETENTION = timedelta(days=365)
+
+# --- Signals ---------------------------------------------------------------------------------------------------------
+
+MASTER_BOT_USERNAME = "master_bot"
+SWEEP_TICKERS_PER_TASK = env.int("SWEEP_TICKERS_PER_TASK", default=1)
+# The period of the central feed, in minutes; the beat row is made from it once and is the operator's from then on.
+SWEEP_EVERY_MINUTES = env.int("SWEEP_EVERY_MINUTES", default=2)
+WATERMARK_WAIT = timedelta(seconds=3)
+SWEEP_RESEND_AFTER = timedelta(seconds=30)
+SWEEP_MISSING_AFTER = timedelta(seconds=90)
+SIGNAL_RETENTION = timedelta(days=30)
+SWEEP_RETENTION = timedelta(days=90)
+NOTIFICATION_RETENTION = timedelta(days=90)
+# Strangers see the central feed this much later.
+PUBLIC_DELAY = timedelta(minutes=15)
+
+# --- Applications -----------------------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "channels",
+    "django_celery_beat",
+    "django_celery_results",
+    "axes",
+    "csp",
+    "live",
+    "accounts",
+    "billing",
+    "market",
+    "signals",
+    "dashboard",
+    "workers",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
+]
+
+ROOT_URLCONF = "boritrader.urls"
+ASGI_APPLICATION = "boritrader.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "dashboard.context_processors.installation",
+            ],
+        },
+    },
+]
+
+# --- Stores -------------------------------------------------------------------------------------------------------------
+
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": env.db_url_config(
+        required(
+            "DATABASE_URL",
+            example="postgres://boritrader:secret@127.0.0.1:5432/boritrader",
+            build_value="postgres://build:build@127.0.0.1:1/build",
+        )
+    )
+}
+DATABASES["default"] |= {
+    # 0 in the web tier: under ASGI kept connections pile up until Postgres refuses new ones. Workers keep theirs.
+    "CONN_MAX_AGE": env.int("CONN_MAX_AGE", default=0),
+    "CONN_HEALTH_CHECKS": True,
+    "ATOMIC_REQUESTS": False,
+    "OPTIONS": {"connect_timeout": 10, "application_name": env.str("PROCESS_NAME", default="boritrader")},
+    "TEST": {"NAME": None},
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Candles, watermarks, hints to browsers, the cache. The broker is another server: see celeryconfig.py.
+LIVE_URL = required("LIVE_URL", example="redis://:secret@127.0.0.1:6380/0", build_value="redis://127.0.0.1:1/0")
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": LIVE_URL,
+        "KEY_PREFIX": "cache",
+        "TIMEOUT": 300,
+    }
+}
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "live.layer.LiveChannelLayer",
+        # redis-py 8 would otherwise close a socket that is idle for 5 s, and with it every quiet WebSocket.
+        "CONFIG": {"hosts": [{"address": LIVE_URL, "socket_timeout": None}]},
+    }
+}
+
+# --- People ---------------------------------------------------------------------------------------------------------------
+
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+LOGIN_URL = "accounts:log-in"
+LOGIN_REDIRECT_URL = "dashboard:show-signals"
+LOGOUT_REDIRECT_URL = "accounts:log-in"
+SESSION_COOKIE_AGE = 14 * 24 * 3600
+
+# Ten wrong passwords for one name from one address close that pair for a quarter of an hour.
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_LOCKOUT_TEMPLATE = "accounts/locked_out.html"
+AXES_RESET_ON_SUCCESS = True
+AXES_ENABLE_ADMIN = True
+
+# --- The open internet ------------------------------------------------------------------------------------------------------
+
+SECURE_SSL_REDIRECT = IS_HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if IS_HTTPS else None
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if IS_HTTPS else 0
+SECURE_REDIRECT_EXEMPT = [r"^health/$"]
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_HTTPS
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "script-src": [SELF],
+        # The chart library sets style attributes on the elements it makes; nothing of ours is inline.
+        "style-src": [SELF, "'unsafe-inline'"],
+        "img-src": [SELF, "data:"],
+        "connect-src": [SELF],
+        "object-src": [NONE],
+        "base-uri": [SELF],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    }
+}
+
+# --- Words, time, files --------------------------------------------------------------------------------------------------------
+
+LANGUAGE_CODE = "en-gb"
+USE_I18N = False
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+# WhiteNoise serves straight from the applications' folders, so that `make run` needs no collectstatic.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = DEBUG
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+
+# --- Beat and task results --------------------------------------------------------------------------------------------------------
+
+DJANGO_CELERY_BEAT_TZ_AWARE = True
+DJANGO_CELERY_RESULTS_TASK_ID_MAX_LENGTH = 191
+
+# --- Logs -----------------------------------------------------------------------------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
+    "loggers": {
+        # The web server already logs each request.
+        "django.request": {"level": "ERROR"},
+        "axes": {"level": "WARNING"},
+        "httpx": {"level": "WARNING"},
+    },
+}

@@ -1,0 +1,61 @@
+"""Celery's settings: queues, routes, limits. Reads the environment only; imports nothing of the house."""
+
+from __future__ import annotations
+
+import os
+
+from kombu import Queue
+
+broker_url = os.environ.get("BROKER_URL", "")
+broker_connection_retry_on_startup = True
+broker_transport_options = {
+    # Three times the longest hard limit: a message is only given to another worker when its task is surely dead.
+    "visibility_timeout": 1800,
+    "unacked_restore_interval": 5,
+    "unacked_restore_throttle": 1,
+    "socket_timeout": 30,
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    "health_check_interval": 25,
+}
+
+# A writable broker must not become code execution.
+accept_content = ["json"]
+task_serializer = "json"
+result_serializer = "json"
+
+timezone = "UTC"
+enable_utc = True
+
+task_queues = [Queue("sweep"), Queue("premium"), Queue("mail"), Queue("default")]
+task_default_queue = "default"
+task_create_missing_queues = False
+task_routes = {
+    "signals.tasks.central_sweep": {"queue": "sweep"},
+    "signals.tasks.evaluate_tickers": {"queue": "sweep"},
+    "signals.tasks.close_sweeps": {"queue": "sweep"},
+    "signals.tasks.premium_sweep": {"queue": "premium"},
+}
+
+# A lost message is sent again by `close_sweeps`, from Postgres. Late acknowledgement would not add safety,
+# and a worker that holds unacknowledged messages exits when Redis restarts (kombu 5.7).
+task_acks_late = False
+worker_prefetch_multiplier = 4
+task_soft_time_limit = 30
+task_time_limit = 60
+worker_soft_shutdown_timeout = 8
+worker_max_tasks_per_child = 20_000
+worker_cancel_long_running_tasks_on_connection_loss = False
+worker_hijack_root_logger = False
+worker_send_task_events = True
+
+# Results are rows of ours. django-celery-results keeps the few tasks somebody reads: those say ignore_result=False.
+task_ignore_result = True
+result_backend = "django-db"
+result_extended = True
+result_expires = 30 * 24 * 3600
+task_track_started = True
+
+# django-celery-beat holds the schedules; a `beat_schedule` here would overwrite the operator's edits at each start.
+beat_scheduler = "workers.beat:SlotScheduler"
+beat_max_loop_interval = 1

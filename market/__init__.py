@@ -1,0 +1,1 @@
+"""The market: tickers, candles, and how fresh they are."""

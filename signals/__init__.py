@@ -1,0 +1,1 @@
+"""Signals: algorithms and their configurations, sweeps, verdicts, calls."""
