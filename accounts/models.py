@@ -4,8 +4,7 @@ import uuid
 from datetime import datetime
 from typing import ClassVar
 
-from django.contrib.auth.models import AbstractUser
-from django.contrib.auth.models import UserManager as DjangoUserManager
+from django.contrib.auth.models import AbstractUser, UserManager
 from django.db import models
 
 
@@ -16,7 +15,7 @@ class User(AbstractUser):
         default=False, help_text="Made by `make run` with a printed password. Cannot log in outside demo mode."
     )
 
-    objects: ClassVar[DjangoUserManager[User]] = DjangoUserManager()
+    objects: ClassVar[UserManager[User]] = UserManager()  # type: ignore[assignment]  # the stubs say Self
 
     class Meta:
         constraints = [

@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 
@@ -59,6 +60,19 @@ class AlgorithmPreferencesQuerySet(models.QuerySet["AlgorithmPreferences"]):
         return self.enabled().filter(
             user__username=settings.MASTER_BOT_USERNAME, configuration__algorithm__is_enabled=True
         )
+
+    def following(self) -> AlgorithmPreferencesQuerySet:
+        """Enabled, and fed by the central feed rather than by a schedule of its own."""
+        central = AlgorithmPreferences.objects.central().values("configuration")
+        return self.enabled().filter(execution_frequency="", configuration__in=central)
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """The (algorithm, ticker symbol) pairs of these preferences, in two queries however many there are."""
+        active = list(Ticker.objects.active().values_list("symbol", flat=True))
+        chosen = self.values_list("configuration__algorithm", "all_tickers", "tickers__symbol")
+        everything = {algorithm for algorithm, all_tickers, _ in chosen if all_tickers}
+        some = {(algorithm, symbol) for algorithm, _, symbol in chosen if symbol and algorithm not in everything}
+        return sorted(some | {(algorithm, symbol) for algorithm in everything for symbol in active})
 
 
 class AlgorithmPreferences(models.Model):
@@ -125,7 +139,8 @@ class Sweep(models.Model):
     status = models.CharField(max_length=6, choices=Status, default=Status.OPEN)
     note = models.CharField(max_length=300, blank=True, help_text="Why it was missed, or what was late.")
 
-    ticker_ids = models.JSONField(default=list)
+    ticker_ids = ArrayField(models.BigIntegerField(), default=list)
+    configuration_ids = ArrayField(models.BigIntegerField(), default=list)
     started_at = models.DateTimeField(help_text="Own clock.")
     resent_at = models.DateTimeField(null=True)
     closed_at = models.DateTimeField(null=True)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import django.contrib.postgres.indexes
+import django.contrib.postgres.fields
 import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
@@ -91,7 +91,11 @@ class Migration(migrations.Migration):
                     "note",
                     models.CharField(blank=True, help_text="Why it was missed, or what was late.", max_length=300),
                 ),
-                ("ticker_ids", models.JSONField(default=list)),
+                ("ticker_ids", django.contrib.postgres.fields.ArrayField(models.BigIntegerField(), default=list)),
+                (
+                    "configuration_ids",
+                    django.contrib.postgres.fields.ArrayField(models.BigIntegerField(), default=list),
+                ),
                 ("started_at", models.DateTimeField(help_text="Own clock.")),
                 ("resent_at", models.DateTimeField(null=True)),
                 ("closed_at", models.DateTimeField(null=True)),

@@ -1,0 +1,47 @@
+"""The web process: pages, WebSockets, and beside them the relay for as long as it serves."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "boritrader.settings")
+http = get_asgi_application()
+
+from channels.auth import AuthMiddlewareStack  # noqa: E402 (Django must be set up first)
+from channels.db import database_sync_to_async  # noqa: E402
+from channels.layers import get_channel_layer  # noqa: E402
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
+from django.conf import settings  # noqa: E402
+
+from boritrader.urls import websocket_urlpatterns  # noqa: E402
+from live.frames import Delivery  # noqa: E402
+from live.layer import LiveChannelLayer  # noqa: E402
+from live.lifespan import Lifespan  # noqa: E402
+from live.relay import Relay  # noqa: E402
+from signals.services import delivery  # noqa: E402
+
+
+async def run_relay() -> None:
+    """Delivers to the sockets of this process whatever is published, and what Postgres knows beyond that."""
+    layer = get_channel_layer()
+    assert isinstance(layer, LiveChannelLayer)
+    ask = database_sync_to_async(delivery.catch_up, thread_sensitive=False)
+
+    async def catch_up(cursor: datetime | None) -> tuple[list[Delivery], datetime]:
+        return await ask(cursor, now=datetime.now(UTC))
+
+    await Relay(layer=layer, url=settings.LIVE_URL, catch_up=catch_up).run()
+
+
+application = ProtocolTypeRouter(
+    {
+        "http": http,
+        # Foreign origins, and clients that name none, are refused before anything else is done.
+        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
+        "lifespan": Lifespan(run_relay),
+    }
+)

@@ -1,0 +1,203 @@
+"""Which frames go to which groups: from a task after its commit, from the relay's catch-up, from a replay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection
+
+from accounts.models import User
+from engine.candles import CATCH_UP, TIMEFRAMES
+from live.frames import Delivery
+from live.groups import MARKET_GROUP, group_name, user_group
+from live.messages import SignalFrame
+from signals.models import CENTRAL, AlgorithmPreferences, Configuration, LatestSignal, Sweep
+from signals.services.evaluation import Judgement, LatestSignals, Plan, owner_of, symbol_of, to_ms
+from signals.services.sweeps import closed_frame
+
+# A browser that was away for more verdicts than this fetches the page's data anew.
+MOST_REPLAYED = 20_000
+# A sweep writes verdicts of candles that closed at most this long before its slot.
+LONGEST_CATCH_UP = timedelta(milliseconds=CATCH_UP * max(TIMEFRAMES.values()))
+# The relay looks this far behind the last sweep it knows: commits are not ordered by `closed_at`.
+OVERLAP = timedelta(seconds=15)
+
+FIND_RESULTS = """
+SELECT result.configuration_id, configuration.algorithm_id, configuration.timeframe, ticker.symbol,
+       result.candle_closed_at, result.slot, result.signal, result.value, result.price, result.reason,
+       call.id IS NOT NULL
+FROM signals_signalresult result
+JOIN signals_configuration configuration ON configuration.id = result.configuration_id
+JOIN market_ticker ticker ON ticker.id = result.ticker_id
+LEFT JOIN signals_call call
+  ON call.configuration_id = result.configuration_id AND call.ticker_id = result.ticker_id
+  AND call.candle_closed_at = result.candle_closed_at
+WHERE result.slot >= %s AND result.slot <= %s AND result.candle_closed_at > %s
+  AND result.configuration_id = ANY(%s) AND (%s::bigint[] IS NULL OR result.ticker_id = ANY(%s::bigint[]))
+ORDER BY result.candle_closed_at
+LIMIT %s
+"""
+
+
+def deliveries_of(*, plan: Plan, results: Sequence[Judgement], latest: LatestSignals) -> list[tuple[str, SignalFrame]]:
+    """What a task tells browsers after its commit.
+
+    A new verdict of the central feed's configurations goes to its shared group, whichever feed wrote it. A premium
+    feed tells its owner the newest verdict of each of its pairs, in their own group, whoever wrote that one.
+    """
+    deliveries: list[tuple[str, SignalFrame]] = []
+    newest: dict[tuple[int, int], SignalFrame] = {}
+    for one in results:
+        frame = frame_of_judgement(one, plan)
+        newest[one.configuration.pk, one.ticker_id] = frame
+        if one.configuration.pk in plan.central_ids:
+            deliveries.append((group_name(frame["algorithm"], frame["ticker"]), frame | {"feed": CENTRAL}))
+    if plan.owner_id is not None:
+        configurations = {configuration.pk: configuration for configuration in plan.configurations}
+        known = {key: frame_of_latest(row, configurations[key[0]], plan.feed) for key, row in latest.items()}
+        deliveries += [(user_group(plan.owner_id), frame) for frame in (known | newest).values()]
+    return deliveries
+
+
+def frame_of_judgement(judgement: Judgement, plan: Plan) -> SignalFrame:
+    """The frame of a verdict that was just written."""
+    verdict, configuration = judgement.verdict, judgement.configuration
+    return {
+        "type": "signal",
+        "v": 1,
+        "feed": plan.feed,
+        "configuration": configuration.pk,
+        "algorithm": configuration.algorithm_id,
+        "ticker": symbol_of(judgement.ticker_id),
+        "timeframe": configuration.timeframe,
+        "closed_at": to_ms(judgement.candle_closed_at),
+        "slot": plan.slot_ms,
+        "signal": verdict.signal.value,
+        "is_call": judgement.is_call,
+        "value": verdict.value,
+        "price": verdict.price,
+        "reason": verdict.reason,
+    }
+
+
+def frame_of_latest(row: LatestSignal, configuration: Configuration, feed: str) -> SignalFrame:
+    """The frame of the newest verdict there is."""
+    return {
+        "type": "signal",
+        "v": 1,
+        "feed": feed,
+        "configuration": configuration.pk,
+        "algorithm": configuration.algorithm_id,
+        "ticker": symbol_of(row.ticker_id),
+        "timeframe": configuration.timeframe,
+        "closed_at": to_ms(row.candle_closed_at),
+        "slot": to_ms(row.slot),
+        "signal": row.signal,  # type: ignore[typeddict-item]  # one of the three names
+        "is_call": row.called_at == row.candle_closed_at,
+        "value": row.value,
+        "price": row.price,
+        "reason": row.reason,
+    }
+
+
+def catch_up(cursor: datetime | None, *, now: datetime) -> tuple[list[Delivery], datetime]:
+    """The relay's truth: all that sweeps closed since `cursor` had to say, each sweep's results before its closing.
+
+    The relay drops what it has delivered. Returns the deliveries and the cursor for the next call.
+    """
+    since = now - OVERLAP if cursor is None else cursor - OVERLAP
+    deliveries: list[Delivery] = []
+    newest = cursor or now
+    for sweep in Sweep.objects.closed_since(since).order_by("closed_at"):
+        deliveries += _deliveries_of_sweep(sweep)
+        assert sweep.closed_at is not None
+        newest = max(newest, sweep.closed_at)
+    return deliveries, newest
+
+
+def _deliveries_of_sweep(sweep: Sweep) -> Iterable[Delivery]:
+    frames = find_results(
+        since=sweep.slot,
+        until=sweep.slot,
+        configuration_ids=sweep.configuration_ids,
+        ticker_ids=None if sweep.feed == CENTRAL else sweep.ticker_ids,
+        most=None,
+    )
+    for frame in frames:
+        if sweep.feed == CENTRAL:
+            yield group_name(frame["algorithm"], frame["ticker"]), frame
+        else:
+            yield user_group(owner_of(sweep.feed)), frame | {"feed": sweep.feed}
+    yield closing_of(sweep)
+
+
+def closing_of(sweep: Sweep) -> Delivery:
+    """The closing of a sweep, for everybody or for the owner of the feed. The relay takes it as a reason to look."""
+    group = MARKET_GROUP if sweep.feed == CENTRAL else user_group(owner_of(sweep.feed))
+    return group, closed_frame(sweep)
+
+
+def find_results(
+    *,
+    since: datetime,
+    until: datetime,
+    configuration_ids: Sequence[int],
+    ticker_ids: Sequence[int] | None,
+    most: int | None,
+) -> list[SignalFrame]:
+    """The verdicts that slots from `since` to `until` wrote, oldest candle first, as frames of the central feed."""
+    tickers = None if ticker_ids is None else list(ticker_ids)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            FIND_RESULTS,
+            [since, until, since - LONGEST_CATCH_UP, list(configuration_ids), tickers, tickers, most],
+        )
+        return [_frame_of_row(row) for row in cursor.fetchall()]
+
+
+def _frame_of_row(row: tuple[Any, ...]) -> SignalFrame:
+    configuration, algorithm, timeframe, ticker, closed_at, slot, signal, value, price, reason, is_call = row
+    return {
+        "type": "signal",
+        "v": 1,
+        "feed": CENTRAL,
+        "configuration": configuration,
+        "algorithm": algorithm,
+        "ticker": ticker,
+        "timeframe": timeframe,
+        "closed_at": to_ms(closed_at),
+        "slot": to_ms(slot),
+        "signal": signal,
+        "is_call": is_call,
+        "value": value,
+        "price": price,
+        "reason": reason,
+    }
+
+
+def groups_of(user: User) -> list[str]:
+    """The groups a user's socket is joined to: own and market, and one per pair the user follows."""
+    pairs = AlgorithmPreferences.objects.for_user(user).following().pairs()
+    return [user_group(user.pk), MARKET_GROUP, *(group_name(algorithm, ticker) for algorithm, ticker in pairs)]
+
+
+def replay(user: User, *, since: datetime, now: datetime) -> list[SignalFrame] | None:
+    """Every verdict of the user's groups written from the slot `since` on; None where that is too much."""
+    frames: list[SignalFrame] = []
+    wanted = AlgorithmPreferences.objects.for_user(user).enabled().select_related("configuration")
+    for preference in wanted.prefetch_related("tickers"):
+        found = find_results(
+            since=since,
+            until=now + timedelta(minutes=1),
+            configuration_ids=[preference.configuration_id],
+            ticker_ids=None if preference.all_tickers else [ticker.pk for ticker in preference.tickers.all()],
+            most=MOST_REPLAYED + 1 - len(frames),
+        )
+        if preference.execution_frequency:
+            found = [frame | {"feed": preference.feed} for frame in found]
+        frames += found
+        if len(frames) > MOST_REPLAYED:
+            return None
+    return sorted(frames, key=lambda frame: frame["closed_at"])

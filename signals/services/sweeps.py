@@ -1,0 +1,197 @@
+"""Sweeps: opened once per feed and slot, sent again where workers were lost, closed when every ticker has a receipt."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import connection, transaction
+from django_celery_beat.models import PeriodicTask
+
+from billing.entitlements import entitlements
+from live.messages import SweepClosedFrame
+from market.models import Ticker
+from signals.models import CENTRAL, AlgorithmPreferences, Sweep
+from signals.services.evaluation import plan_of, to_ms
+from signals.services.results import write_missing
+from signals.services.schedules import Timetable, instants_between
+
+logger = logging.getLogger(__name__)
+
+CENTRAL_TASK_NAME = "central sweep"
+# After a longer pause than this many slots, the older missed ones are counted in one row's note.
+MOST_MISSED = 1_000
+
+COUNT_RECEIPTS = """
+SELECT count(*),
+       count(*) FILTER (WHERE status = 'ok'), count(*) FILTER (WHERE status = 'stale'),
+       count(*) FILTER (WHERE status = 'failed'), count(*) FILTER (WHERE status = 'missing'),
+       coalesce(sum(results), 0), coalesce(sum(calls), 0), max(finished_at)
+FROM signals_tickerrun WHERE slot = %s AND sweep_id = %s
+"""
+
+FIND_UNANSWERED = """
+SELECT ticker_id FROM unnest(%s::bigint[]) AS covered (ticker_id)
+EXCEPT SELECT ticker_id FROM signals_tickerrun WHERE slot = %s AND sweep_id = %s
+ORDER BY ticker_id
+"""
+
+
+class NotEntitled(PermissionError):
+    """The plan does not include schedules of one's own (any more). Remedy: a premium plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepCheck:
+    """What a look at an open sweep found: it was closed, or these tickers are to be sent again, or neither."""
+
+    closed: Sweep | None = None
+    resend: Sequence[int] = ()
+
+
+def open_central_sweep(*, slot: datetime, note: str, now: datetime) -> Sweep | None:
+    """The sweep of the central feed at `slot`, or None where it exists: somebody else runs it, or ran it.
+
+    Slots since the last sweep that nobody ran are recorded as missed.
+    """
+    preferences = AlgorithmPreferences.objects.central().select_related("configuration").prefetch_related("tickers")
+    with transaction.atomic():
+        sweep = _insert(CENTRAL, slot, list(preferences), note, now)
+        if sweep is not None:
+            _record_missed(sweep, now)
+    return sweep
+
+
+def open_premium_sweep(*, preference_id: int, slot: datetime, now: datetime) -> Sweep | None:
+    """The sweep of one premium preference at `slot`, or None where it exists.
+
+    Raises AlgorithmPreferences.DoesNotExist, or NotEntitled when the plan has ended since the schedule was made.
+    """
+    preference = AlgorithmPreferences.objects.enabled().select_related("configuration", "user").get(pk=preference_id)
+    if not preference.user.is_active or entitlements(preference.user, now=now).own_schedules == 0:
+        raise NotEntitled(f"user {preference.user_id} has no plan with schedules of their own")
+    return _insert(preference.feed, slot, [preference], "", now)
+
+
+def _insert(
+    feed: str, slot: datetime, preferences: Sequence[AlgorithmPreferences], note: str, now: datetime
+) -> Sweep | None:
+    sweep = Sweep(
+        feed=feed,
+        slot=slot,
+        started_at=now,
+        note=note[:300],
+        ticker_ids=_covered(preferences),
+        configuration_ids=sorted({preference.configuration_id for preference in preferences}),
+    )
+    Sweep.objects.bulk_create([sweep], ignore_conflicts=True)
+    # With ignore_conflicts Postgres does not tell which row is ours: ours is the one with our start.
+    return Sweep.objects.filter(feed=feed, slot=slot, started_at=now).first()
+
+
+def _covered(preferences: Sequence[AlgorithmPreferences]) -> list[int]:
+    active = set(Ticker.objects.active().values_list("pk", flat=True))
+    if any(preference.all_tickers for preference in preferences):
+        return sorted(active)
+    chosen = {ticker.pk for preference in preferences for ticker in preference.tickers.all()}
+    return sorted(active & chosen)
+
+
+def _record_missed(sweep: Sweep, now: datetime) -> None:
+    """Rows for the slots between this central sweep and the one before it: nobody ran them."""
+    before = Sweep.objects.central().filter(slot__lt=sweep.slot).order_by("-slot").first()
+    timetable = central_timetable()
+    if before is None or timetable is None:
+        return
+    slots = instants_between(timetable, after=before.slot, before=sweep.slot, most=MOST_MISSED)
+    note = "nobody ran it: the product was stopped, its schedule disabled, or the market's data not there yet"
+    missed = [
+        Sweep(feed=CENTRAL, slot=slot, status=Sweep.Status.MISSED, note=note, started_at=now, closed_at=now)
+        for slot in slots
+    ]
+    Sweep.objects.bulk_create(missed, ignore_conflicts=True)
+    if missed:
+        logger.warning("%d central slots before %s were missed", len(missed), sweep.slot)
+
+
+def central_timetable() -> Timetable | None:
+    """The schedule of the central feed, as the operator keeps it in the admin."""
+    task = PeriodicTask.objects.filter(name=CENTRAL_TASK_NAME).select_related("crontab", "interval").first()
+    return None if task is None else task.schedule
+
+
+def check_sweep(*, sweep: Sweep, now: datetime) -> SweepCheck:
+    """Closes an open sweep whose tickers all have receipts, or says which tickers to send again.
+
+    After SWEEP_RESEND_AFTER the unanswered tickers are sent once more; after SWEEP_MISSING_AFTER they get a receipt
+    that says so, and the sweep is closed. Both are counted from the start of the sweep, by our own clock.
+    """
+    unanswered = _unanswered(sweep)
+    age = now - sweep.started_at
+    if unanswered and age >= settings.SWEEP_MISSING_AFTER:
+        logger.error("%s: no worker answered for %d tickers", sweep, len(unanswered))
+        write_missing(plan=plan_of(sweep.pk), ticker_ids=unanswered, now=now)
+        unanswered = _unanswered(sweep)
+    if not unanswered:
+        return SweepCheck(closed=_close(sweep, now))
+    if age >= settings.SWEEP_RESEND_AFTER and _claim_resend(sweep, now):
+        logger.warning("%s: sending %d unanswered tickers again", sweep, len(unanswered))
+        return SweepCheck(resend=unanswered)
+    return SweepCheck()
+
+
+def _unanswered(sweep: Sweep) -> list[int]:
+    with connection.cursor() as cursor:
+        cursor.execute(FIND_UNANSWERED, [sweep.ticker_ids, sweep.slot, sweep.pk])
+        return [ticker_id for (ticker_id,) in cursor.fetchall()]
+
+
+def _claim_resend(sweep: Sweep, now: datetime) -> bool:
+    """True for the one caller that may send again."""
+    return Sweep.objects.open().filter(pk=sweep.pk, resent_at=None).update(resent_at=now) == 1
+
+
+def _close(sweep: Sweep, now: datetime) -> Sweep | None:
+    """The sweep as closed, for the one caller that closed it; None for the others."""
+    with connection.cursor() as cursor:
+        cursor.execute(COUNT_RECEIPTS, [sweep.slot, sweep.pk])
+        _, ok, stale, failed, missing, results, calls, finished_at = cursor.fetchone()
+    duration = max(timedelta(0), (finished_at or now) - sweep.started_at)
+    values = {
+        "status": Sweep.Status.CLOSED,
+        "closed_at": now,
+        "duration_ms": round(duration.total_seconds() * 1000),
+        "ok": ok,
+        "stale": stale,
+        "failed": failed,
+        "missing": missing,
+        "results": results,
+        "calls": calls,
+    }
+    if Sweep.objects.open().filter(pk=sweep.pk).update(**values) != 1:
+        return None
+    sweep.refresh_from_db()
+    return sweep
+
+
+def closed_frame(sweep: Sweep) -> SweepClosedFrame:
+    """What browsers are told of a closed sweep."""
+    assert sweep.closed_at is not None
+    return {
+        "type": "sweep_closed",
+        "v": 1,
+        "feed": sweep.feed,
+        "slot": to_ms(sweep.slot),
+        "closed_at": to_ms(sweep.closed_at),
+        "duration_ms": sweep.duration_ms or 0,
+        "tickers": sweep.tickers,
+        "ok": sweep.ok,
+        "stale": sweep.stale,
+        "failed": sweep.failed,
+        "missing": sweep.missing,
+        "results": sweep.results,
+        "calls": sweep.calls,
+    }

@@ -1,0 +1,195 @@
+"""Signals on the task queue. Every task finds in Postgres whether its work is still to be done."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from celery import Task, shared_task
+from django.conf import settings
+from django.utils.dateparse import parse_datetime
+from redis import RedisError
+
+from live.publish import publish
+from market import clock, watermark
+from market.connection import live_store
+from market.models import HeartbeatStatus
+from market.store import CandleStore
+from signals.models import CENTRAL, AlgorithmPreferences, Sweep
+from signals.services import bots, housekeeping
+from signals.services.delivery import closing_of, deliveries_of
+from signals.services.evaluation import TickerOutcome, evaluate_ticker, from_ms, last_close, load_latest, plan_of
+from signals.services.results import write_outcomes
+from signals.services.schedules import latest_instant
+from signals.services.sweeps import (
+    NotEntitled,
+    central_timetable,
+    check_sweep,
+    open_central_sweep,
+    open_premium_sweep,
+)
+
+logger = logging.getLogger(__name__)
+
+WATERMARK_POLL = 0.05  # seconds
+RECENT = timedelta(seconds=30)
+LAST_RECEIPT_KEY = "worker:last_receipt"
+
+
+@shared_task(bind=True)
+def central_sweep(self: Task[..., None], /, *, slot: str | None = None, **unknown: Any) -> None:
+    """Runs every algorithm on every ticker at a slot: beat's stamp, `slot` (ISO 8601), or the schedule's newest one."""
+    at = _slot_of(self, slot, feed=CENTRAL)
+    if at is None:
+        return
+    late = _wait_for_watermark(at, bots.central_timeframes())
+    if late is None:
+        logger.warning("central sweep %s: the market's data is not there yet", at)
+        return
+    sweep = open_central_sweep(slot=at, note=late, now=datetime.now(UTC))
+    if sweep is None:
+        logger.info("central sweep %s was already run", at)
+        return
+    _fan_out(sweep, sweep.ticker_ids, queue="sweep")
+
+
+@shared_task(bind=True)
+def premium_sweep(self: Task[..., None], /, *, preference_id: int, slot: str | None = None, **unknown: Any) -> None:
+    """Runs one premium preference at a slot, into its owner's private group."""
+    try:
+        preference = AlgorithmPreferences.objects.enabled().select_related("configuration").get(pk=preference_id)
+        at = _slot_of(self, slot, feed=preference.feed)
+        if at is None:
+            return
+        if _wait_for_watermark(at, {preference.configuration.timeframe}) is None:
+            logger.warning("%s %s: the market's data is not there yet", preference.feed, at)
+            return
+        sweep = open_premium_sweep(preference_id=preference_id, slot=at, now=datetime.now(UTC))
+    except (NotEntitled, AlgorithmPreferences.DoesNotExist) as refused:
+        logger.info("premium sweep of preference %s not run: %s", preference_id, refused)
+        return
+    if sweep is not None:
+        _fan_out(sweep, sweep.ticker_ids, queue="premium")
+
+
+@shared_task
+def evaluate_tickers(*, sweep_id: int, ticker_ids: Sequence[int], **unknown: Any) -> None:
+    """Computes, writes and publishes what a sweep owes these tickers. Run twice, it writes once."""
+    plan = plan_of(sweep_id)
+    store = CandleStore()
+    series = {timeframe: store.load(ticker_ids, timeframe) for timeframe in plan.timeframes}
+    latest = load_latest(configuration_ids=[one.pk for one in plan.configurations], ticker_ids=ticker_ids)
+    outcomes: list[TickerOutcome] = []
+    for ticker_id in ticker_ids:
+        started = time.perf_counter()
+        candles = {timeframe: series[timeframe][ticker_id] for timeframe in plan.timeframes}
+        outcome = evaluate_ticker(plan=plan, ticker_id=ticker_id, candles=candles, latest=latest)
+        outcome.duration_ms = (time.perf_counter() - started) * 1000
+        outcomes.append(outcome)
+    written = write_outcomes(plan=plan, outcomes=outcomes, now=datetime.now(UTC))
+    mine = {key: row for key, row in latest.items() if row.ticker_id in written.receipts}
+    publish(deliveries_of(plan=plan, results=written.results, latest=mine))
+    _note_work_done()
+
+
+@shared_task(expires=10)
+def close_sweeps(**unknown: Any) -> None:
+    """Closes finished sweeps and sends again what was lost. Beat calls it every few seconds."""
+    for sweep in Sweep.objects.open().order_by("slot"):
+        check = check_sweep(sweep=sweep, now=datetime.now(UTC))
+        if check.closed is not None:
+            publish([closing_of(check.closed)])
+        if check.resend:
+            _fan_out(sweep, check.resend, queue="sweep" if sweep.feed == CENTRAL else "premium")
+
+
+@shared_task(ignore_result=False)
+def prune(**unknown: Any) -> dict[str, int]:
+    """Drops signals, receipts, sweeps and notifications past their retention."""
+    return housekeeping.prune(now=datetime.now(UTC))
+
+
+@shared_task(ignore_result=False)
+def cleanup_inactive_bots(**unknown: Any) -> int:
+    """Switches off the schedules of users who left or whose plan ended."""
+    return bots.cleanup_inactive_bots(now=datetime.now(UTC))
+
+
+def _slot_of(task: Task[..., None], given: str | None, *, feed: str) -> datetime | None:
+    """The slot a sweep stands for: as given, as beat stamped it, or the newest instant of the row's schedule."""
+    # A worker finds a message's own headers beside the task's properties; `apply` keeps them apart.
+    stamped = given or task.request.get("slot") or (task.request.headers or {}).get("slot")
+    if stamped:
+        slot = parse_datetime(stamped)
+        if slot is None or slot.tzinfo is None:
+            raise ValueError(
+                f"a slot is an ISO 8601 instant with its zone, such as 2026-11-21T12:02:00Z, not {stamped!r}"
+            )
+        return slot
+    timetable = central_timetable() if feed == CENTRAL else bots.timetable_of(feed)
+    if timetable is None:
+        logger.warning("%s has no schedule; give a slot", feed)
+        return None
+    return latest_instant(timetable, at=clock.now())
+
+
+def _wait_for_watermark(slot: datetime, timeframes: set[str]) -> str | None:
+    """Waits until the candles up to the slot are in, for a while; says what was late, or None without any market data."""
+    deadline = time.monotonic() + settings.WATERMARK_WAIT.total_seconds()
+    while True:
+        marks = _watermarks()
+        late = {timeframe: _lateness(marks.get(timeframe), last_close(timeframe, slot)) for timeframe in timeframes}
+        if not any(late.values()):
+            return ""
+        if time.monotonic() > deadline:
+            break
+        time.sleep(WATERMARK_POLL)
+    if all(timeframe not in marks for timeframe in timeframes):
+        return None
+    return "; ".join(f"{timeframe} candles {words}" for timeframe, words in sorted(late.items()) if words)
+
+
+def _watermarks() -> dict[str, datetime]:
+    """From Redis, or from what the heartbeat has just noted in Postgres where Redis is away or came back empty."""
+    try:
+        marks = watermark.read()
+    except RedisError as error:
+        logger.warning("the watermark is read from Postgres (%s)", type(error).__name__)
+        marks = {}
+    if marks:
+        return marks
+    status = HeartbeatStatus.objects.filter(
+        exchange=settings.EXCHANGE, updated_at__gt=datetime.now(UTC) - RECENT
+    ).first()
+    return {} if status is None else {timeframe: from_ms(at) for timeframe, at in status.watermarks.items()}
+
+
+def _lateness(mark: datetime | None, needed: datetime) -> str:
+    if mark is None:
+        return "not there yet"
+    return f"complete only up to {mark:%H:%M:%S}" if mark < needed else ""
+
+
+def _note_work_done() -> None:
+    """The supervisor judges workers by this, not by their being alive."""
+    try:
+        live_store().set(LAST_RECEIPT_KEY, int(time.time()))
+    except RedisError as error:
+        logger.warning("the time of the last receipt was not noted (%s)", type(error).__name__)
+
+
+def _fan_out(sweep: Sweep, ticker_ids: Sequence[int], *, queue: str) -> None:
+    """One message per ticker (or SWEEP_TICKERS_PER_TASK of them); old ones expire instead of piling up."""
+    size = settings.SWEEP_TICKERS_PER_TASK
+    expires = settings.SWEEP_MISSING_AFTER.total_seconds()
+    with evaluate_tickers.app.producer_or_acquire() as producer:
+        for start in range(0, len(ticker_ids), size):
+            evaluate_tickers.apply_async(
+                kwargs={"sweep_id": sweep.pk, "ticker_ids": list(ticker_ids[start : start + size])},
+                queue=queue,
+                expires=expires,
+                producer=producer,
+            )

@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+from django.db.utils import InternalError
+
+from accounts.models import User
+from billing.entitlements import entitlements
+from live.groups import MARKET_GROUP, group_name, user_group
+from live.messages import SignalFrame
+from market.models import Ticker
+from signals.models import AlgorithmPreferences, Call, SignalResult, Sweep
+from signals.services import delivery
+from signals.services.configurations import configuration_for
+from signals.services.evaluation import evaluate_ticker, load_latest, plan_of, to_ms
+from signals.services.following import (
+    BeyondPlan,
+    central_configurations,
+    follow,
+    may_stay,
+    refused_pairs,
+)
+from signals.services.results import Written, write_outcomes
+from signals.services.sweeps import open_premium_sweep
+from signals.tasks import close_sweeps, evaluate_tickers
+from signals.tests.conftest import NOON, candles_of
+
+
+@pytest.fixture
+def done(sweep: Sweep) -> Sweep:
+    """A closed sweep."""
+    evaluate_tickers(sweep_id=sweep.pk, ticker_ids=sweep.ticker_ids)
+    close_sweeps()
+    sweep.refresh_from_db()
+    return sweep
+
+
+def test_a_committed_verdict_goes_to_the_shared_group_of_its_pair(sweep: Sweep) -> None:
+    deliveries = _evaluate(sweep)
+
+    assert len(deliveries) == 3 * 12 * 10
+    for group, frame in deliveries:
+        assert group == group_name(frame["algorithm"], frame["ticker"])
+        assert frame["feed"] == "central"
+
+
+def test_premium_results_go_to_their_owner_alone(tickers: list[Ticker], alice: User) -> None:
+    premium = _premium_sweep(alice, tickers, {"period": 7})
+
+    deliveries = _evaluate(premium)
+
+    assert {group for group, _ in deliveries} == {user_group(alice.pk)}
+    assert {frame["feed"] for _, frame in deliveries} == {premium.feed}
+    assert len(deliveries) == 3
+
+
+def test_a_premium_user_hears_of_verdicts_the_central_feed_wrote(
+    done: Sweep, tickers: list[Ticker], alice: User
+) -> None:
+    premium = _premium_sweep(alice, tickers, {})  # the central feed's very configuration
+
+    deliveries = _evaluate(premium)
+
+    assert [(group, frame["closed_at"]) for group, frame in deliveries] == [(user_group(alice.pk), to_ms(NOON))] * 3
+
+
+def test_catching_up_gives_a_closed_sweeps_results_before_its_closing(done: Sweep) -> None:
+    deliveries, cursor = delivery.catch_up(None, now=datetime.now(UTC))
+
+    assert len(deliveries) == 3 * 12 * 10 + 1
+    group, frame = deliveries[-1]
+    assert frame["type"] == "sweep_closed"
+    assert (group, frame["slot"]) == (MARKET_GROUP, to_ms(NOON))
+    assert done.closed_at is not None
+    assert cursor >= done.closed_at
+
+
+def test_catching_up_from_postgres_tells_the_same_as_the_workers_did(sweep: Sweep) -> None:
+    told = _evaluate(sweep)
+    close_sweeps()
+
+    found, _ = delivery.catch_up(None, now=datetime.now(UTC))
+
+    by_identity = {_identity(frame): (group, frame) for group, frame in found if frame["type"] == "signal"}
+    assert {_identity(frame): (group, frame) for group, frame in told} == by_identity
+
+
+def test_an_old_sweep_is_not_told_again(done: Sweep) -> None:
+    deliveries, _ = delivery.catch_up(datetime.now(UTC) + timedelta(minutes=1), now=datetime.now(UTC))
+
+    assert deliveries == []
+
+
+def test_a_replay_gives_what_the_user_follows_and_nothing_else(done: Sweep, bob: User, tickers: list[Ticker]) -> None:
+    _follow(bob, tickers[:2])
+
+    frames = delivery.replay(bob, since=NOON, now=NOON)
+
+    assert frames is not None
+    assert {frame["ticker"] for frame in frames} == {"BTCUSDT", "ETHUSDT"}
+    assert len({frame["algorithm"] for frame in frames}) == 3
+    assert len(frames) == 2 * 3 * 10
+
+
+def test_a_replay_of_too_much_asks_for_a_reload(
+    done: Sweep, bob: User, tickers: list[Ticker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _follow(bob, tickers)
+    monkeypatch.setattr(delivery, "MOST_REPLAYED", 5)
+
+    assert delivery.replay(bob, since=NOON, now=NOON) is None
+
+
+def test_a_user_is_joined_to_the_groups_of_the_pairs_they_follow(
+    tickers: list[Ticker], bob: User, charlie: User
+) -> None:
+    _follow(bob, tickers[:2])
+
+    algorithms = [one.algorithm_id for one in central_configurations()[:3]]
+    expected = {group_name(algorithm, ticker.symbol) for algorithm in algorithms for ticker in tickers[:2]}
+    assert set(delivery.groups_of(bob)) == expected | {MARKET_GROUP, user_group(bob.pk)}
+    assert set(delivery.groups_of(charlie)) == {MARKET_GROUP, user_group(charlie.pk)}
+
+
+def test_a_free_user_follows_no_more_than_the_plan_allows(tickers: list[Ticker], bob: User) -> None:
+    with pytest.raises(BeyondPlan, match="up to 3 algorithms"):
+        follow(
+            user=bob,
+            configurations=central_configurations(),
+            tickers=tickers,
+            all_tickers=False,
+            allowed=entitlements(bob, now=NOON),
+        )
+
+    assert not AlgorithmPreferences.objects.for_user(bob).exists()
+
+
+def test_pairs_that_do_not_exist_or_exceed_the_plan_are_refused(tickers: list[Ticker], bob: User) -> None:
+    pairs = [{"algorithm": "rsi", "ticker": "BTCUSDT"}, {"algorithm": "nosuch", "ticker": "BTCUSDT"}]
+    pairs += [{"algorithm": "rsi", "ticker": "NOSUCH"}]
+
+    refused = refused_pairs(user=bob, pairs=pairs, joined=[], now=NOON)  # type: ignore[arg-type]
+    full = refused_pairs(user=bob, pairs=pairs[:1], joined=[f"group_{n}" for n in range(60)], now=NOON)  # type: ignore[arg-type]
+
+    assert [pair["reason"] for pair in refused] == [
+        "the central feed does not run this algorithm",
+        "this ticker is not followed",
+    ]
+    assert "allows no more" in full[0]["reason"]
+
+
+def test_a_socket_may_not_stay_beyond_the_plan(bob: User, alice: User) -> None:
+    many = [f"group_{n}" for n in range(200)]
+
+    assert not may_stay(user=bob, joined=many, now=NOON)
+    assert may_stay(user=alice, joined=many, now=NOON)
+
+
+def test_strangers_see_the_central_feed_delayed_and_users_see_it_live(done: Sweep, bob: User) -> None:
+    live = SignalResult.objects.visible_to(bob, NOON)
+    delayed = SignalResult.objects.visible_to(None, NOON)
+
+    assert live.filter(candle_closed_at=NOON).count() == 3 * 12
+    assert delayed.exists()
+    assert not delayed.filter(candle_closed_at__gt=NOON - timedelta(minutes=15)).exists()
+
+
+def test_nobody_sees_another_users_premium_verdicts(tickers: list[Ticker], alice: User, bob: User) -> None:
+    premium = _premium_sweep(alice, tickers, {"period": 7})
+    _evaluate(premium)
+
+    assert SignalResult.objects.visible_to(alice, NOON).count() == 3 * 10
+    assert not SignalResult.objects.visible_to(bob, NOON).exists()
+    assert not SignalResult.objects.visible_to(None, NOON + timedelta(days=1)).exists()
+
+
+@pytest.mark.parametrize("statement", ["UPDATE signals_call SET price = 1", "DELETE FROM signals_call"])
+def test_a_call_can_be_neither_changed_nor_deleted(done: Sweep, statement: str) -> None:
+    before = list(Call.objects.order_by("pk").values_list())
+    assert before
+
+    with pytest.raises((IntegrityError, InternalError), match="a call is for ever"), transaction.atomic():
+        connection.cursor().execute(statement)
+
+    assert list(Call.objects.order_by("pk").values_list()) == before
+
+
+def _evaluate(sweep: Sweep) -> list[tuple[str, SignalFrame]]:
+    """What evaluate_tickers does, giving what it would publish."""
+    plan = plan_of(sweep.pk)
+    latest = load_latest(configuration_ids=sweep.configuration_ids, ticker_ids=sweep.ticker_ids)
+    outcomes = [
+        evaluate_ticker(
+            plan=plan, ticker_id=ticker.pk, candles={t: candles_of(ticker, t) for t in plan.timeframes}, latest=latest
+        )
+        for ticker in Ticker.objects.filter(pk__in=sweep.ticker_ids)
+    ]
+    written: Written = write_outcomes(plan=plan, outcomes=outcomes, now=datetime.now(UTC))
+    return delivery.deliveries_of(plan=plan, results=written.results, latest=latest)
+
+
+def _identity(frame: object) -> tuple[object, ...]:
+    return frame["configuration"], frame["ticker"], frame["closed_at"]  # type: ignore[index]
+
+
+def _premium_sweep(user: User, tickers: list[Ticker], parameters: dict[str, int]) -> Sweep:
+    preference = AlgorithmPreferences.objects.create(
+        user=user,
+        configuration=configuration_for(algorithm_id="rsi", timeframe="2m", parameters=parameters, now=NOON),
+        execution_frequency=AlgorithmPreferences.Frequency.EVERY_2_MINUTES,
+    )
+    preference.tickers.set(tickers)
+    sweep = open_premium_sweep(preference_id=preference.pk, slot=NOON, now=datetime.now(UTC))
+    assert sweep is not None
+    return sweep
+
+
+def _follow(user: User, tickers: list[Ticker]) -> None:
+    follow(
+        user=user,
+        configurations=central_configurations()[:3],
+        tickers=tickers,
+        all_tickers=False,
+        allowed=entitlements(user, now=NOON),
+    )

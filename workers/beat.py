@@ -1,0 +1,35 @@
+"""Beat: django-celery-beat's scheduler on the market's clock, each message stamped with the instant it stands for."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from celery.schedules import crontab
+from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
+
+from market import clock
+from signals.services.schedules import latest_instant
+
+
+class MarketEntry(ModelEntry):  # type: ignore[misc]  # django-celery-beat has no types
+    """A row whose schedule is read off the exchange's clock, so that a wrong clock of ours shifts no slot."""
+
+    def __init__(self, model: Any, app: Any = None) -> None:
+        super().__init__(model, app)
+        if isinstance(self.schedule, crontab):
+            self.schedule.nowfun = self._default_now  # type: ignore[attr-defined]
+
+    def _default_now(self) -> datetime:
+        return clock.now()
+
+
+class SlotScheduler(DatabaseScheduler):  # type: ignore[misc]
+    """Stamps `slot` into the headers of every dispatch."""
+
+    Entry = MarketEntry
+
+    def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **kwargs: Any) -> Any:
+        slot = latest_instant(entry.schedule, at=clock.now())
+        entry.options = entry.options | {"headers": entry.options.get("headers", {}) | {"slot": slot.isoformat()}}
+        return super().apply_async(entry, producer=producer, advance=advance, **kwargs)
