@@ -65,9 +65,14 @@ class Candles:
         return cls.from_rows(np.frombuffer(packed, dtype="<f8").reshape(-1, 6), timeframe)
 
     @property
+    def columns(self) -> tuple[Float64s, Float64s, Float64s, Float64s, Float64s, Float64s]:
+        """open_time, open, high, low, close, volume."""
+        return self.open_time, self.open, self.high, self.low, self.close, self.volume
+
+    @property
     def rows(self) -> Float64s:
         """The same candles as an (n, 6) array of open_time, open, high, low, close, volume."""
-        return np.column_stack((self.open_time, self.open, self.high, self.low, self.close, self.volume))
+        return np.column_stack(self.columns)
 
     @property
     def length_ms(self) -> int:
@@ -85,15 +90,7 @@ class Candles:
     def window(self, end: int, length: int) -> Candles:
         """The `length` candles before index `end` (fewer where the series starts later). Views, not copies."""
         part = slice(max(0, end - length), end)
-        return Candles(
-            self.timeframe,
-            self.open_time[part],
-            self.open[part],
-            self.high[part],
-            self.low[part],
-            self.close[part],
-            self.volume[part],
-        )
+        return Candles(self.timeframe, *(column[part] for column in self.columns))
 
     def up_to(self, closed_at_ms: float) -> Candles:
         """The candles that closed at or before an instant: the as-of rule."""
@@ -103,7 +100,7 @@ class Candles:
     def digest(self) -> bytes:
         """16 bytes of SHA-256 over timeframe and the packed columns: equal digests mean equal candles."""
         sha = hashlib.sha256(self.timeframe.encode())
-        for column in (self.open_time, self.open, self.high, self.low, self.close, self.volume):
+        for column in self.columns:
             sha.update(np.ascontiguousarray(column, dtype="<f8").data)
         return sha.digest()[:DIGEST_BYTES]
 
@@ -118,10 +115,10 @@ def aggregate(minutes: Candles, timeframe: str) -> Candles:
     """
     if minutes.timeframe != "1m":
         raise ValueError(f"higher candles are built from 1m candles, not from {minutes.timeframe}")
+    if timeframe not in TIMEFRAMES:
+        raise ValueError(f"unknown timeframe {timeframe!r}; choose one of {', '.join(TIMEFRAMES)}")
     if timeframe == "1m" or len(minutes) == 0:
-        return Candles(
-            timeframe, minutes.open_time, minutes.open, minutes.high, minutes.low, minutes.close, minutes.volume
-        )
+        return Candles(timeframe, *minutes.columns)
     length = TIMEFRAMES[timeframe]
     period = minutes.open_time // length
     traded = minutes.volume > 0
@@ -138,5 +135,13 @@ def aggregate(minutes: Candles, timeframe: str) -> Candles:
         np.maximum.reduceat(minutes.high[kept], starts),
         np.minimum.reduceat(minutes.low[kept], starts),
         minutes.close[kept][ends],
-        np.add.reduceat(minutes.volume[kept], starts),
+        _decimal(np.add.reduceat(minutes.volume[kept], starts)),
     )
+
+
+def _decimal(volume: Float64s) -> Float64s:
+    """Sums of volumes without their binary residue, as the exchange would write them: with at most 8 decimals.
+
+    Beyond 2^53 / 10^8 a float64 has fewer decimals than that, and rounding would itself leave a residue.
+    """
+    return np.where(volume < 2**53 / 1e8, np.round(volume, 8), volume)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
@@ -85,7 +85,7 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """In-band note of a stream: a frame that could not be read. Nothing else was lost with it."""
+    """In-band note of a stream: a frame that could not be read. It may have been a closed candle of any symbol."""
 
     excerpt: str
     reason: str
@@ -121,8 +121,12 @@ class MarketData(Protocol):
         """
         ...
 
-    def stream_klines(self, symbols: Iterable[str], timeframe: str = "1m") -> AsyncIterator[StreamItem]:
-        """Kline events of many symbols over as few connections as the exchange allows, reconnecting for ever."""
+    def stream_klines(self, symbols: Iterable[str], timeframe: str = "1m") -> AsyncGenerator[StreamItem, None]:
+        """Kline events of many symbols over as few connections as the exchange allows, reconnecting for ever.
+
+        Close it when done (`contextlib.aclosing`): leaving the loop alone does not end the connections at once. A
+        candle may come twice. A consumer that falls behind gets fewer forming candles, but every closed one.
+        """
         ...
 
     async def close(self) -> None:

@@ -1,4 +1,5 @@
-"""Every frame that crosses a WebSocket, in one place. `make schema` writes them as JSON Schema for the browser's tests.
+"""Every frame that crosses a WebSocket, in one place. `manage.py export_wire_schema` writes them to wire.schema.json,
+which the browser's tests read.
 
 Instants are integer milliseconds since 1970 UTC. `v` is the version of the wire format: a frame whose `v` or `type`
 a client does not know is ignored by it.
@@ -103,7 +104,10 @@ class ReloadFrame(TypedDict):
 
 
 class GapFrame(TypedDict):
-    """This socket read too slowly and frames were dropped: reconnect with `since`, or fetch the page's data anew."""
+    """This socket read too slowly and frames were dropped: fetch the page's data anew.
+
+    The newest frame of every line did come, among them perhaps a `sweep_closed`, so `since` would not bring the rest.
+    """
 
     type: Literal["gap"]
     v: Literal[1]
@@ -178,3 +182,7 @@ ClientMessage = SubscribeMessage | PingMessage
 CLOSE_UNAUTHENTICATED: Final = 4401
 CLOSE_RIGHTS_ENDED: Final = 4403
 CLOSE_TOO_SLOW: Final = 4008
+# Codes of the protocol itself, with what we mean by them.
+CLOSE_POLICY: Final = 1008  # more messages than a page ever sends
+CLOSE_FAILED: Final = 1011  # a fault of ours
+CLOSE_TRY_AGAIN: Final = 1013  # the database did not answer

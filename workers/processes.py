@@ -63,17 +63,25 @@ def die_with_parent(with_signal: signal.Signals) -> Callable[[], None] | None:
     return arm
 
 
-def end_group(pid: int, *, signals: tuple[tuple[signal.Signals, float], ...]) -> bool:
-    """Ends the process group `pid` leads: each signal in turn, and how many seconds it may take. True if it ended.
+def end(pid: int, *, signals: tuple[tuple[signal.Signals, float], ...]) -> bool:
+    """Ends process `pid`: each signal in turn, and how many seconds it may take. True if it ended.
 
-    For processes that are not our children; a child is also waited for by its `Popen`.
+    The signals go to it alone, since it knows the good order for its children; those it leaves (it leads a process
+    group) are killed. For processes that are not our children: those are waited for by their `Popen`.
     """
     for one, seconds in signals:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, one)
+            os.kill(pid, one)
         if any(identity(pid) is None for _ in ticks(seconds)):
+            kill_group(pid)
             return True
     return False
+
+
+def kill_group(pid: int) -> None:
+    """Kills what is left of the process group that `pid` leads or led. Nothing left is fine."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for a group of zombies
+        os.killpg(pid, signal.SIGKILL)
 
 
 def ticks(seconds: float, *, every: float = 0.02) -> Iterator[None]:

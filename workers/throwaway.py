@@ -11,8 +11,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from workers.embedded import OWN_FOLDER, Account, Postgres, Store, StoreDidNotStart, Valkey, free_port
-from workers.processes import PidFile, end_group
+from workers.embedded import Postgres, Store, StoreDidNotStart, Valkey, free_port
+from workers.processes import PidFile, end
+from workers.wheels import OWN_FOLDER, Account
 
 _PREFIX = "boritrader-throwaway-"
 # Nothing here must outlive the run, so nothing needs to reach the disk.
@@ -66,7 +67,7 @@ def _start_on_a_free_port(store: Store, *, tries: int = 5) -> None:
 def _folder() -> Iterator[Path]:
     """A temporary folder, locked while in use. Folders that killed runs left behind go first."""
     home = Path(tempfile.gettempdir())
-    if not Account.of_stores().can_enter(home):  # TMPDIR under /root, say
+    if not Account.of_stores().can_reach(home):  # TMPDIR under /root, say
         home = OWN_FOLDER
         home.mkdir(mode=0o755, exist_ok=True)
     for left in home.glob(f"{_PREFIX}*"):
@@ -91,7 +92,7 @@ def _remove_if_abandoned(folder: Path) -> None:
                 for name in ("postgres", "broker", "live"):
                     pid = PidFile(folder / name / "pid").running()
                     if pid is not None:
-                        end_group(pid, signals=kind.ending)
+                        end(pid, signals=kind.ending)
             shutil.rmtree(folder, ignore_errors=True)
     except (FileNotFoundError, BlockingIOError):
         return  # just being made, or in use

@@ -1,0 +1,82 @@
+"""How fresh the central feed and the market data are: what the header, `/health/` and the pages' JSON say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from celery.schedules import schedule
+from django.conf import settings
+
+from live.messages import WIRE_VERSION, MarketFrame
+from market.models import HeartbeatStatus
+from signals.models import Sweep
+from signals.services.evaluation import to_ms
+from signals.services.schedules import latest_instant
+from signals.services.sweeps import central_timetable
+
+# The heartbeat writes its row every few seconds; without news for this long it is taken for gone.
+HEARTBEAT_SILENCE = timedelta(seconds=30)
+# The feed is stale once this many slots have passed since the last one that was closed.
+STALE_AFTER_SWEEPS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """The state of the central feed at one instant of the market's clock."""
+
+    at: datetime
+    sweep: Sweep | None  # the last closed one
+    period: timedelta
+    next_slot: datetime
+    reason: str  # why it is stale; empty while it is fresh
+
+    @property
+    def is_stale(self) -> bool:
+        return bool(self.reason)
+
+
+def freshness(at: datetime) -> Freshness:
+    """The state of the central feed at `at`: two queries."""
+    period, next_slot = _rhythm(at)
+    sweep = Sweep.objects.central().filter(status=Sweep.Status.CLOSED).order_by("-slot").first()
+    return Freshness(at=at, sweep=sweep, period=period, next_slot=next_slot, reason=_why_stale(sweep, period, at))
+
+
+def _rhythm(at: datetime) -> tuple[timedelta, datetime]:
+    """How far apart the central feed's slots are, and the next one: as the operator's row of beat says."""
+    timetable = central_timetable() or schedule(timedelta(minutes=settings.SWEEP_EVERY_MINUTES))
+    newest = latest_instant(timetable, at=at)
+    before = latest_instant(timetable, at=newest - timedelta(microseconds=1))
+    return newest - before, newest + (newest - before)
+
+
+def _why_stale(sweep: Sweep | None, period: timedelta, at: datetime) -> str:
+    if sweep is None:
+        return "no sweep has been closed yet"
+    age = at - sweep.slot
+    if age > STALE_AFTER_SWEEPS * period:
+        return (
+            f"the last closed sweep stands for {sweep.slot:%Y-%m-%d %H:%M:%S} UTC, {age.total_seconds():.0f} s ago; "
+            f"one is due every {period.total_seconds():.0f} s"
+        )
+    if sweep.tickers and not sweep.ok:
+        return f"not one of the last sweep's {sweep.tickers} tickers had fresh candles and a working algorithm"
+    return ""
+
+
+def market_frame(at: datetime) -> MarketFrame:
+    """The market data's state, as the heartbeat last wrote it down. A heartbeat that fell silent is not connected.
+
+    `at` is our own clock's, as the heartbeat's `updated_at` is.
+    """
+    status = HeartbeatStatus.objects.filter(exchange=settings.EXCHANGE).first()
+    return MarketFrame(
+        type="market",
+        v=WIRE_VERSION,
+        exchange=settings.EXCHANGE,
+        is_connected=bool(status and status.is_connected and at - status.updated_at < HEARTBEAT_SILENCE),
+        is_simulated=settings.IS_SIMULATED,
+        at=to_ms(status.updated_at) if status else 0,
+        watermarks=status.watermarks if status else {},
+    )

@@ -1,0 +1,105 @@
+"""What a user sees of the signals: what they follow, cut to what their plan allows now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+
+from django.conf import settings
+from django.db.models import Q, QuerySet
+
+from accounts.models import User
+from billing.entitlements import Entitlements
+from market.models import Ticker
+from signals.models import AlgorithmPreferences, Configuration
+from signals.services.following import central_configurations, follow
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """What a user sees: configurations by name, tickers by symbol, and which go together."""
+
+    configurations: tuple[Configuration, ...]
+    tickers: tuple[Ticker, ...]
+    pairs: dict[int, frozenset[int]]  # configuration -> tickers
+    hidden_configurations: int = 0  # followed, but beyond what the plan shows
+    hidden_tickers: int = 0
+
+    def ticker(self, symbol: str) -> Ticker | None:
+        """The followed ticker of this symbol, or None."""
+        return next((ticker for ticker in self.tickers if ticker.symbol == symbol), None)
+
+    def rows(self, *, ticker: str | None = None, algorithm: str | None = None) -> Q:
+        """Picks these pairs (of one ticker, of one algorithm) out of anything that has both: verdicts and calls.
+
+        One term for each distinct set of tickers, which is one for whoever uses our pages.
+        """
+        wanted = {one.pk for one in self.configurations if algorithm in (None, one.algorithm_id)}
+        named = frozenset(one.pk for one in self.tickers if ticker in (None, one.symbol))
+        groups: dict[frozenset[int], list[int]] = {}
+        for configuration, tickers in self.pairs.items():
+            if configuration in wanted and tickers & named:
+                groups.setdefault(tickers & named, []).append(configuration)
+        terms = [Q(configuration__in=ids, ticker__in=tickers) for tickers, ids in groups.items()]
+        return reduce(or_, terms, Q(pk__in=[]))
+
+
+def active_tickers() -> QuerySet[Ticker]:
+    """The tickers of this installation's exchange that sweeps cover, by symbol."""
+    return Ticker.objects.active().filter(exchange=settings.EXCHANGE).order_by("symbol")
+
+
+def followed_by(*, user: User, allowed: Entitlements) -> Following:
+    """What `user` follows, cut to what the plan allows now: a plan that ended hides the rest and deletes nothing.
+
+    Four queries, however much is followed.
+    """
+    preferences = list(
+        AlgorithmPreferences.objects.for_user(user)
+        .enabled()
+        .select_related("configuration__algorithm")
+        .order_by("configuration__algorithm__name", "configuration")
+    )
+    if not preferences:
+        return Following((), (), {})
+    central_ids = set(AlgorithmPreferences.objects.central().values_list("configuration", flat=True))
+    shown = [one for one in preferences if allowed.own_schedules or one.configuration_id in central_ids]
+    shown = shown[: allowed.followed_algorithms]
+    chosen = _chosen_tickers(shown)
+    active = list(active_tickers())
+    wanted = [ticker for ticker in active if any(one.all_tickers or ticker.pk in chosen[one.pk] for one in shown)]
+    tickers = wanted[: allowed.followed_tickers]
+    seen = frozenset(ticker.pk for ticker in tickers)
+    return Following(
+        configurations=tuple(one.configuration for one in shown),
+        tickers=tuple(tickers),
+        pairs={one.configuration_id: seen if one.all_tickers else seen & chosen[one.pk] for one in shown},
+        hidden_configurations=len(preferences) - len(shown),
+        hidden_tickers=len(wanted) - len(tickers),
+    )
+
+
+def _chosen_tickers(preferences: Sequence[AlgorithmPreferences]) -> dict[int, set[int]]:
+    """Preference -> the tickers named one by one. Read from the table between, so that no Ticker is loaded twice."""
+    chosen: dict[int, set[int]] = {one.pk: set() for one in preferences}
+    named = [one.pk for one in preferences if not one.all_tickers]
+    rows = AlgorithmPreferences.tickers.through.objects.filter(algorithmpreferences__in=named)
+    for preference_id, ticker_id in rows.values_list("algorithmpreferences_id", "ticker_id"):
+        chosen[preference_id].add(ticker_id)
+    return chosen
+
+
+def follow_default(*, user: User, allowed: Entitlements) -> None:
+    """Makes the user follow as much of the central feed as the plan allows: the most traded tickers first."""
+    tickers = active_tickers()
+    all_tickers = tickers.count() <= allowed.followed_tickers
+    most_traded = tickers.order_by("-quote_volume_24h", "symbol")[: allowed.followed_tickers]
+    follow(
+        user=user,
+        configurations=central_configurations()[: allowed.followed_algorithms],
+        tickers=[] if all_tickers else list(most_traded),
+        all_tickers=all_tickers,
+        allowed=allowed,
+    )

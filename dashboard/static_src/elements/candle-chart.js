@@ -1,0 +1,165 @@
+/** <candle-chart>: candles of one ticker with the calls of one algorithm, beside what that algorithm does.
+ *
+ * `open(ticker, configuration)` shows it, `changed(frame)` keeps it fresh. Fires "close" and "choose" (another
+ * configuration).
+ */
+
+import { exactClock, price, utc, value } from "../model/format.js";
+import { ApiError, getJson } from "../model/fetch.js";
+import { make, setData, setText } from "./dom.js";
+import { inWords } from "./signal-cell.js";
+
+class CandleChart extends HTMLElement {
+  #book = null;
+  #now = Date.now;
+  #loading = null;
+  #plot = null;
+
+  connectedCallback() {
+    this.heading = make("h2", "chart-ticker");
+    this.last = make("span", "chart-price");
+    this.change = make("span", "chart-change");
+    this.legend = make("span", "chart-legend");
+    this.algorithms = make("select", "chart-algorithm");
+    this.algorithms.ariaLabel = "Algorithm whose calls are marked";
+    this.algorithms.addEventListener("change", () => this.#choose());
+    const close = make("button", "button is-quiet chart-close", "×");
+    close.type = "button";
+    close.ariaLabel = "Close the chart";
+    close.addEventListener("click", () => this.dispatchEvent(new CustomEvent("close")));
+    const bar = make("header", "chart-bar", this.heading, this.last, this.change, this.legend, this.algorithms, close);
+    this.canvas = make("div", "chart-canvas");
+    this.message = make("div", "chart-message");
+    this.facts = make("div", "chart-facts");
+    this.facts.tabIndex = 0;
+    this.facts.role = "region";
+    this.facts.ariaLabel = "About this algorithm";
+    this.append(bar, make("div", "chart-plot", this.canvas, this.message), this.facts);
+    this.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") this.dispatchEvent(new CustomEvent("close"));
+    });
+  }
+
+  /** @param addresses { candles, calls }: the API's URLs; candles has __ticker__ and __timeframe__ in it */
+  prepare(addresses) {
+    this.addresses = addresses;
+  }
+
+  show(book, now) {
+    this.#book = book;
+    this.#now = now;
+    this.algorithms.replaceChildren(
+      ...book.configurations.map((one) => new Option(`${one.name} · ${one.timeframe}`, String(one.id))),
+    );
+    if (this.ticker && book.rows.has(this.ticker)) this.open(this.ticker, this.configuration?.id);
+  }
+
+  /** Loads and shows a ticker's candles with the calls of a configuration (the first one where none is given). */
+  open(ticker, configurationId) {
+    this.ticker = ticker;
+    this.configuration = this.#book.configuration(configurationId) ?? this.#book.configurations[0];
+    this.algorithms.value = String(this.configuration.id);
+    setText(this.heading, ticker);
+    this.#tellFacts();
+    return this.#load(true);
+  }
+
+  /** A new verdict: the facts, and a new candle where it brought one. */
+  changed(frame) {
+    if (frame.ticker !== this.ticker || frame.configuration !== this.configuration?.id) return;
+    this.#tellFacts();
+    this.#load(false);
+  }
+
+  /** Takes the colours of the theme anew. */
+  recolour() {
+    this.#plot?.recolour();
+  }
+
+  #choose() {
+    const detail = { ticker: this.ticker, configuration: Number(this.algorithms.value) };
+    this.dispatchEvent(new CustomEvent("choose", { detail }));
+  }
+
+  async #load(isNew) {
+    this.#loading?.abort();
+    const loading = new AbortController();
+    this.#loading = loading;
+    const { ticker, configuration } = this;
+    if (isNew) this.#tell("Loading candles…");
+    try {
+      const candles = this.addresses.candles
+        .replace("__ticker__", encodeURIComponent(ticker))
+        .replace("__timeframe__", configuration.timeframe);
+      const calls = `${this.addresses.calls}?${new URLSearchParams({ ticker, algorithm: configuration.algorithm })}`;
+      const [series, called] = await Promise.all([
+        getJson(candles, { signal: loading.signal }),
+        getJson(calls, { signal: loading.signal }),
+      ]);
+      // The chart library is fetched when the first chart is opened.
+      const { CandlePlot } = await import("./candle-plot.js");
+      if (loading.signal.aborted) return;
+      this.#plot ??= new CandlePlot(this.canvas, (candle) => this.#tellLegend(candle));
+      this.#draw(series, called.calls.filter((call) => call.configuration === configuration.id), isNew);
+    } catch (error) {
+      if (loading.signal.aborted) return;
+      if (!(error instanceof ApiError)) throw error;
+      if (isNew) this.#tell(error.message, () => this.#load(true));
+    }
+  }
+
+  #draw(series, calls, isNew) {
+    if (series.candles.length === 0) {
+      this.#tell("No candles of this ticker yet. They appear when the market data has been filled in.");
+      return;
+    }
+    this.#tell("");
+    this.step = series.tick_size;
+    this.#plot.show(series, calls, isNew);
+    const [, open, , , close] = series.candles.at(-1);
+    setText(this.last, price(close, this.step));
+    const percent = open ? (close / series.candles[0][1] - 1) * 100 : 0;
+    setText(this.change, `${percent >= 0 ? "+" : "−"}${Math.abs(percent).toFixed(2)} %`);
+    this.change.title = `Since ${utc(series.candles[0][0])}, where the chart begins`;
+    setData(this.change, "direction", percent >= 0 ? "up" : "down");
+    this.#tellLegend(null);
+  }
+
+  #tellLegend(candle) {
+    if (!candle) {
+      setText(this.legend, "");
+      return;
+    }
+    const parts = ["open", "high", "low", "close"].map((name) => `${name[0].toUpperCase()} ${price(candle[name], this.step)}`);
+    setText(this.legend, parts.join("  "));
+  }
+
+  #tell(text, retry) {
+    this.message.hidden = !text;
+    this.message.replaceChildren(text);
+    if (!retry) return;
+    const button = make("button", "button is-small", "Try again");
+    button.type = "button";
+    button.addEventListener("click", retry);
+    this.message.append(button);
+  }
+
+  #tellFacts() {
+    const { configuration } = this;
+    const cell = this.#book.cell(configuration.id, this.ticker);
+    const facts = make("dl", "facts");
+    const add = (name, text) => facts.append(make("dt", "", name), make("dd", "", text));
+    if (cell) {
+      add("Value", value(cell.value));
+      add("Candle closed", exactClock(cell.closedAt));
+    }
+    add("Timeframe", configuration.timeframe);
+    add("Version", String(configuration.version));
+    for (const [name, parameter] of Object.entries(configuration.parameters)) add(name.replaceAll("_", " "), String(parameter));
+    const verdict = make("p", "verdict", inWords(cell, this.#now()));
+    setData(verdict, "signal", cell?.reason ? "" : cell?.signal);
+    this.facts.replaceChildren(make("h3", "", configuration.name), verdict, make("p", "about", configuration.description), facts);
+  }
+}
+
+customElements.define("candle-chart", CandleChart);

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from typing import cast
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.db import DatabaseError
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from accounts.models import User
+from billing.entitlements import Entitlements, entitlements
+from dashboard.api import answer
+from dashboard.forms import FollowingForm
+from dashboard.freshness import freshness, market_frame
+from dashboard.services import follow_default, followed_by
+from market import clock
+from signals.services.evaluation import to_ms
+from signals.services.sweeps import closed_frame
+
+
+@login_required
+@require_GET
+def show_signals(request: HttpRequest) -> HttpResponse:
+    """The live matrix, the newest calls and the chart. The page's modules fetch their data themselves."""
+    addresses = {
+        "socket": "/ws/notifications/",
+        "matrix": reverse("dashboard:get-matrix"),
+        "candles": reverse("dashboard:get-candles", args=["__ticker__", "__timeframe__"]),
+        "calls": reverse("dashboard:list-calls"),
+        "logIn": reverse("accounts:log-in"),
+    }
+    return render(request, "dashboard/signals.html", {"plan": _plan(request), "page": addresses})
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def edit_following(request: HttpRequest) -> HttpResponse:
+    """Choose algorithms and tickers of the central feed, within the plan."""
+    user, plan = cast("User", request.user), _plan(request)
+    form = FollowingForm(request.POST or None, user=user, allowed=plan)
+    if request.method == "POST" and form.is_valid() and form.save():
+        messages.success(request, "Saved. These are the signals you follow now.")
+        return redirect("dashboard:show-signals")
+    following = followed_by(user=user, allowed=plan)
+    context = {
+        "form": form,
+        "plan": plan,
+        "configurations": form.fields["configurations"].queryset,  # type: ignore[attr-defined]
+        "tickers": form.fields["tickers"].queryset,  # type: ignore[attr-defined]
+        **_choice(form, {str(one.pk) for one in following.configurations}, {one.symbol for one in following.tickers}),
+    }
+    return render(request, "dashboard/following.html", context, status=422 if form.errors else 200)
+
+
+def _choice(form: FollowingForm, configurations: set[str], tickers: set[str]) -> dict[str, object]:
+    """What is ticked: what the user has just sent, else what is saved."""
+    if form.is_bound:
+        return {
+            "chosen_configurations": set(form.data.getlist("configurations")),  # type: ignore[attr-defined]
+            "chosen_tickers": set(form.data.getlist("tickers")),  # type: ignore[attr-defined]
+            "is_all_tickers": bool(form.data.get("all_tickers")),
+        }
+    preferences = form.user.algorithm_preferences.filter(is_enabled=True, all_tickers=True)
+    return {
+        "chosen_configurations": configurations,
+        "chosen_tickers": tickers,
+        "is_all_tickers": preferences.exists(),
+    }
+
+
+@login_required
+@require_POST
+def choose_default(request: HttpRequest) -> HttpResponse:
+    """Follows as much of the central feed as the plan allows."""
+    follow_default(user=cast("User", request.user), allowed=_plan(request))
+    return redirect("dashboard:show-signals")
+
+
+@never_cache
+@require_GET
+def show_health(request: HttpRequest) -> HttpResponse:
+    """Whether signals are fresh, for monitors: 200 while they are, else 503 with the reason. Nothing secret."""
+    at = clock.now()
+    try:
+        feed, market = freshness(at), market_frame(timezone.now())
+    except DatabaseError:
+        return answer({"status": "stale", "reason": "the database does not answer", "at": to_ms(at)}, status=503)
+    sweep = closed_frame(feed.sweep) if feed.sweep else None
+    reply = {
+        "status": "stale" if feed.is_stale else "fresh",
+        "reason": feed.reason,
+        "at": to_ms(at),
+        "sweep": sweep,
+        "sweep_age_ms": to_ms(at) - sweep["slot"] if sweep else None,
+        "period_ms": round(feed.period.total_seconds() * 1000),
+        "market": market,
+    }
+    return answer(reply, status=503 if feed.is_stale else 200)
+
+
+def _plan(request: HttpRequest) -> Entitlements:
+    return entitlements(cast("User", request.user), now=timezone.now())

@@ -1,0 +1,28 @@
+"""What this process has delivered, dropped and lost since it started: read by /health/, metrics and the benches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Counters:
+    """Plain integers, changed without a lock: the event loop is their only writer, except for the `publish` ones."""
+
+    sockets: int = 0  # open now
+    sent: int = 0  # messages handed to the server
+    kept: int = 0  # frames that had to wait in front of a slow reader
+    dropped: int = 0  # of those, replaced by a newer one of the same line; each socket is told by a `gap` frame
+    slow: int = 0  # times a socket's reader fell behind
+    too_slow: int = 0  # sockets closed with 4008
+    batches: int = 0  # heard from Redis
+    malformed: int = 0  # batches or frames in them that could not be read
+    repeated: int = 0  # frames known already, left out
+    refilled: int = 0  # frames that came from Postgres because no hint of them was heard
+    connected: int = 0  # times the relay's Redis connection was made
+    refill_failures: int = 0
+    published: int = 0  # batches this process has published
+    publish_failures: int = 0  # batches it could not publish
+
+
+counters = Counters()

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Any
+
+import pytest
+
+from live.lifespan import Lifespan
+
+
+class Server:
+    """The server's side of the lifespan protocol."""
+
+    def __init__(self) -> None:
+        self.events: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+        self.answers: list[str] = []
+
+    async def send(self, message: dict[str, Any]) -> None:
+        self.answers.append(message["type"])
+
+
+async def test_it_runs_from_startup_to_shutdown() -> None:
+    steps: list[str] = []
+
+    async def run() -> None:
+        steps.append("started")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            steps.append("ended")
+
+    server = Server()
+    lifespan = asyncio.create_task(Lifespan(run)({"type": "lifespan"}, server.events.get, server.send))
+    server.events.put_nowait({"type": "lifespan.startup"})
+    await asyncio.sleep(0.01)
+    assert (steps, server.answers) == (["started"], ["lifespan.startup.complete"])
+
+    server.events.put_nowait({"type": "lifespan.shutdown"})
+    await lifespan
+
+    assert (steps, server.answers[1:]) == (["started", "ended"], ["lifespan.shutdown.complete"])
+
+
+async def test_a_failure_stops_the_process_instead_of_leaving_it_deaf(caplog: pytest.LogCaptureFixture) -> None:
+    stopped: list[int] = []
+    previous = signal.signal(signal.SIGTERM, lambda number, frame: stopped.append(number))
+
+    async def run() -> None:
+        raise KeyError("a fault of ours")
+
+    server = Server()
+    try:
+        lifespan = asyncio.create_task(Lifespan(run)({"type": "lifespan"}, server.events.get, server.send))
+        server.events.put_nowait({"type": "lifespan.startup"})
+        await asyncio.sleep(0.01)
+        server.events.put_nowait({"type": "lifespan.shutdown"})
+        await lifespan
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+    assert stopped == [signal.SIGTERM]
+    assert "a fault of ours" in caplog.text

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import connection, transaction
+
+from market import partitions
+from market.candles import Block, candle_table, load_candles, write_candles
+from market.partitions import drop_partitions, ensure_partition, list_partitions
+from market.services import prune_candles
+from market.tests.test_candles import rows_of
+
+DAY = datetime(2031, 3, 14, 15, 9, tzinfo=UTC)
+TABLE = candle_table("1m")
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def no_partitions_of_ours() -> Iterator[None]:
+    """Emptying tables leaves partitions standing: these are of years that no other test uses."""
+    partitions._known.clear()
+    yield
+    for table in (TABLE, candle_table("4h")):
+        drop_partitions(table, before=datetime(2099, 1, 1, tzinfo=UTC))
+    partitions._known.clear()
+
+
+def at_once(*work: Callable[[], object]) -> list[BaseException]:
+    """Runs functions at the same time, each in a thread with a connection of its own; returns their errors."""
+    errors: list[BaseException] = []
+    start = threading.Barrier(len(work))
+
+    def run(function: Callable[[], object]) -> None:
+        try:
+            start.wait(10)
+            function()
+        except Exception as error:  # noqa: BLE001 (the test looks at it)
+            errors.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run, args=[function]) for function in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return errors
+
+
+def test_days_and_years_have_their_names_and_bounds() -> None:
+    year = candle_table("4h")
+
+    assert (TABLE.name, year.name) == ("market_candle_1m", "market_candle_4h")
+    assert TABLE.partition(DAY) == "market_candle_1m_20310314"
+    assert TABLE.bounds(DAY) == (datetime(2031, 3, 14, tzinfo=UTC), datetime(2031, 3, 15, tzinfo=UTC))
+    assert year.partition(DAY) == "market_candle_4h_2031"
+    assert year.bounds(DAY) == (datetime(2031, 1, 1, tzinfo=UTC), datetime(2032, 1, 1, tzinfo=UTC))
+
+
+def test_two_writers_make_the_same_partition_at_once() -> None:
+    for day in range(5):
+        at = DAY + timedelta(days=day)
+        partitions._known.clear()
+
+        errors = at_once(*[lambda at=at: ensure_partition(TABLE, at)] * 4)
+
+        assert errors == []
+        assert list_partitions(TABLE).count(TABLE.partition(at)) == 1
+
+
+def test_a_partition_that_was_rolled_back_is_not_taken_for_made() -> None:
+    with transaction.atomic():
+        ensure_partition(TABLE, DAY)
+        transaction.set_rollback(True)
+
+    ensure_partition(TABLE, DAY)
+
+    assert TABLE.partition(DAY) in list_partitions(TABLE)
+
+
+def test_two_writers_of_the_same_candles_write_each_once() -> None:
+    rows = rows_of(500, start=DAY)
+
+    errors = at_once(*[lambda: write_candles([Block(7, "1m", rows)], received_at=DAY)] * 3)
+
+    assert errors == []
+    assert len(load_candles(7, "1m", limit=10_000)) == 500
+
+
+def test_old_partitions_are_dropped_beside_readers() -> None:
+    for day in range(6):
+        write_candles([Block(7, "1m", rows_of(60, start=DAY + timedelta(days=day)))], received_at=DAY)
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            assert len(load_candles(7, "1m", limit=60)) == 60
+
+    def drop() -> None:
+        try:
+            drop_partitions(TABLE, before=DAY + timedelta(days=4))
+        finally:
+            stop.set()
+
+    errors = at_once(read, read, drop)
+
+    assert errors == []
+    assert list_partitions(TABLE) == ["market_candle_1m_20310318", "market_candle_1m_20310319"]
+    assert len(load_candles(7, "1m")) == 120
+
+
+def test_pruning_keeps_what_the_retention_promises() -> None:
+    for at in (DAY, DAY + timedelta(days=1)):
+        write_candles([Block(7, "1m", rows_of(1, start=at))], received_at=DAY)
+    write_candles([Block(7, "4h", rows_of(1, timeframe="4h", start=DAY.replace(hour=12, minute=0)))], received_at=DAY)
+
+    counts = prune_candles(now=datetime(2031, 3, 15, tzinfo=UTC) + timedelta(days=90))
+
+    assert counts["1m"] == 1
+    assert counts["4h"] == 0
+    assert list_partitions(TABLE) == ["market_candle_1m_20310315"]
+    assert prune_candles(now=datetime(2031, 3, 15, tzinfo=UTC) + timedelta(days=90))["1m"] == 0

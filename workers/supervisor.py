@@ -1,0 +1,257 @@
+"""`make run`: every process of the product on this machine, under one supervisor. Standard library only.
+
+Run as `.venv/bin/python -m workers.supervisor`. Everything it writes is in `.run/` (as root, stores may be in a folder
+of their own: see workers.wheels): `env` for the other processes and for `manage.py shell`, logs, pid files, the stores.
+Variables: .env.example. Ends with code 0 after Ctrl-C or SIGTERM, 1 when it could not start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from workers.embedded import Postgres, Store, StoreDidNotStart, Valkey
+from workers.queues import QueueWatch
+from workers.supervision import AlreadyRunning, Program, ProgramFailed, StopRequested, Supervisor, command
+from workers.wheels import CHECKOUT, StoreMissing
+
+RUN = CHECKOUT / ".run"
+# The variable that moves it, what it is for, where it is unless moved: below the ports that systems give to outgoing
+# connections (from 32768), which would now and then be in the way.
+PORTS = {
+    "WEB_PORT": ("the web pages", 8000),
+    "FLOWER_PORT": ("Flower", 5555),
+    "POSTGRES_PORT": ("Postgres", 25432),
+    "BROKER_PORT": ("the broker's Valkey", 26379),
+    "LIVE_PORT": ("the live Valkey", 26380),
+    "SIMULATOR_PORT": ("the simulated exchange", 28480),
+}
+# The variable that says a store runs elsewhere, and the port that is not needed then.
+STORES = {"DATABASE_URL": "POSTGRES_PORT", "BROKER_URL": "BROKER_PORT", "LIVE_URL": "LIVE_PORT"}
+
+
+class CannotStart(Exception):
+    """Something about this machine or its variables must be changed first. The message says what."""
+
+
+def ports(given: Mapping[str, str]) -> dict[str, int]:
+    """The port of everything that will run here, each free now. Raises CannotStart, naming all that are taken."""
+    wanted = dict(PORTS)
+    for url, variable in STORES.items():
+        if given.get(url):
+            del wanted[variable]
+    if given.get("EXCHANGE", "simulated") != "simulated":
+        del wanted["SIMULATOR_PORT"]
+    chosen = {}
+    problems = []
+    for variable, (what, default) in wanted.items():
+        text = given.get(variable) or str(default)
+        if not text.isdecimal() or not 0 < int(text) < 65536:
+            problems.append(f"{variable}={text} is not a port.")
+            continue
+        chosen[variable] = port = int(text)
+        if _is_taken(port):
+            problems.append(f"Port {port}, for {what}, is taken. Choose another: {variable}={port + 1} make run")
+    if problems:
+        raise CannotStart("\n".join(problems))
+    return chosen
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        # A port in TIME_WAIT can be listened on: servers set this too.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
+
+
+def read_env(path: Path) -> dict[str, str]:
+    """The variables of a file that `write_env` wrote; none if there is no file."""
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+
+def write_env(path: Path, values: Mapping[str, str]) -> None:
+    """Writes the file whole or not at all, readable by us alone."""
+    half = path.with_name(path.name + ".new")
+    half.unlink(missing_ok=True)
+    half.touch(mode=0o600)
+    half.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+    half.replace(path)
+
+
+def environment(
+    given: Mapping[str, str], *, kept: Mapping[str, str], chosen: Mapping[str, int], stores: Mapping[str, str]
+) -> dict[str, str]:
+    """What `.run/env` says: `given` variables first, then secrets `kept` from the last run, then our defaults."""
+    values = {
+        **stores,
+        "SECRET_KEY": kept.get("SECRET_KEY") or secrets.token_urlsafe(48),
+        "FLOWER_BASIC_AUTH": kept.get("FLOWER_BASIC_AUTH") or f"operator:{secrets.token_urlsafe(12)}",
+        "EXCHANGE": "simulated",
+        "SIMULATOR_TICKERS": "100",
+        "WEB_HOST": "127.0.0.1",
+        "ALLOWED_HOSTS": "127.0.0.1,localhost",
+        "DEMO": "1",
+        "DEBUG": "0",
+        **{name: str(port) for name, port in chosen.items()},
+    }
+    if "SIMULATOR_PORT" in chosen:
+        values["SIMULATOR_URL"] = f"http://127.0.0.1:{chosen['SIMULATOR_PORT']}"
+    return {name: given.get(name) or value for name, value in values.items()}
+
+
+def stores(given: Mapping[str, str], chosen: Mapping[str, int]) -> dict[str, Store]:
+    """The stores to run here, by the variable that will hold their URL."""
+    found: dict[str, Store] = {}
+    if "POSTGRES_PORT" in chosen:
+        found["DATABASE_URL"] = Postgres(RUN / "postgres", chosen["POSTGRES_PORT"])
+    if "BROKER_PORT" in chosen:
+        found["BROKER_URL"] = Valkey(RUN / "broker", chosen["BROKER_PORT"], is_durable=True)
+    if "LIVE_PORT" in chosen:
+        memory = given.get("LIVE_MAXMEMORY") or "1gb"
+        found["LIVE_URL"] = Valkey(RUN / "live", chosen["LIVE_PORT"], is_durable=False, maxmemory=memory)
+    return found
+
+
+def store_program(store: Store) -> Program:
+    """A store under supervision; it ends after everything that uses it."""
+
+    def launch(output: int) -> subprocess.Popen[bytes]:
+        store.prepare()
+        return store.launch(output)
+
+    ending = tuple(
+        (one, min(seconds, 3.0 if number == 0 else 0.5)) for number, (one, seconds) in enumerate(store.ending)
+    )
+    return Program(store.folder.name, launch, stage=2, ending=ending)
+
+
+def programs(values: Mapping[str, str]) -> list[Program]:
+    """Every process but the stores, in the order of starting. `values` is what `.run/env` says.
+
+    The simulated exchange comes first: it needs no database, and the rows of the others are made from its tickers.
+    """
+    celery = ("-m", "celery", "-A", "workers")
+    worker = (*celery, "worker", "--without-gossip", "--without-mingle", "-E", "-c", "2")
+    table: list[tuple[str, tuple[str, ...]]] = [
+        ("heartbeat", ("manage.py", "run_heartbeat")),
+        ("worker-sweep", (*worker, "-Q", "sweep", "-n", "sweep@%h")),
+        ("worker-default", (*worker, "-Q", "premium,mail,default", "-n", "default@%h")),
+        ("beat", (*celery, "beat", "-S", "workers.beat:SlotScheduler", "--pidfile=")),
+        ("flower", (*celery, "flower", "--address=127.0.0.1", f"--port={values['FLOWER_PORT']}")),
+        ("web", web_command(values["WEB_HOST"], values["WEB_PORT"])),
+    ]
+    if values["EXCHANGE"] == "simulated":
+        arguments = ("run_simulator", "--port", values["SIMULATOR_PORT"], "--tickers", values["SIMULATOR_TICKERS"])
+        table.insert(0, ("simulator", ("manage.py", *arguments)))
+    return [python(name, *argv, values=values) for name, argv in table]
+
+
+def web_command(host: str, port: str) -> tuple[str, ...]:
+    """The web server: one process; open WebSockets are closed 3 s after the wish to end."""
+    application = ("-m", "uvicorn", "boritrader.asgi:application", "--host", host, "--port", port)
+    return (*application, "--lifespan", "on", "--ws", "websockets-sansio", "--timeout-graceful-shutdown", "3")
+
+
+def python(name: str, *argv: str, values: Mapping[str, str]) -> Program:
+    """A program of this interpreter, with our environment and `values` in it."""
+    env = {**os.environ, **values, "PROCESS_NAME": name, "PYTHONUNBUFFERED": "1"}
+    if name.startswith("worker"):
+        env.setdefault("CONN_MAX_AGE", "60")  # only the web tier must not keep its connections
+    return command(name, sys.executable, *argv, env=env, folder=CHECKOUT)
+
+
+def watch_worker(supervisor: Supervisor, name: str, watch: QueueWatch) -> bool:
+    """A chore: kills the worker if it takes nothing from a queue in which tasks wait. Never done."""
+    queue = watch.stuck_queue(now=time.monotonic(), started=supervisor.started_at(name))
+    if queue is not None:
+        supervisor.kill(name, because=f"tasks wait in the queue {queue} and none is taken")
+    return False
+
+
+def announce(supervisor: Supervisor, values: Mapping[str, str]) -> bool:
+    """A chore: says where everything is, once the web answers."""
+    try:
+        web = http.client.HTTPConnection("127.0.0.1", int(values["WEB_PORT"]), timeout=1)
+        with contextlib.closing(web):
+            web.request("GET", "/health/")
+            web.getresponse()  # whatever it says: before the first sweep it says that there is none yet
+    except (OSError, http.client.HTTPException):
+        return False
+    market = "a simulated market" if values["EXCHANGE"] == "simulated" else f"the market of {values['EXCHANGE']}"
+    page = f"http://127.0.0.1:{values['WEB_PORT']}"
+    for line in (
+        f"Boritrader runs, on {market}.",
+        f"  Signals   {page}/",
+        f"  Admin     {page}/admin/",
+        f"  Health    {page}/health/",
+        f"  Flower    http://127.0.0.1:{values['FLOWER_PORT']}/  (user operator, password in .run/env)",
+        "  Logs      .run/logs/",
+        "Ctrl-C stops everything; the data stay.",
+    ):
+        supervisor.say(line)
+    return True
+
+
+def run(given: Mapping[str, str]) -> None:
+    """Starts everything and keeps it running until it is asked to end: then raises StopRequested."""
+    with Supervisor(RUN) as supervisor:
+        chosen = ports(given)
+        kept = read_env(RUN / "env")
+        here = stores(given, chosen)
+        kept_stores = {store_program(store): store for store in here.values()}
+        for program in kept_stores:
+            supervisor.keep(program)
+        for program, store in kept_stores.items():
+            supervisor.wait_until(program.name, store.is_ready, timeout=60)
+        urls = {name: here[name].url if name in here else given[name] for name in STORES}
+        values = environment(given, kept=kept, chosen=chosen, stores=urls)
+        write_env(RUN / "env", values)
+        needs_exchange = programs(values)
+        if needs_exchange[0].name == "simulator":
+            supervisor.keep(needs_exchange.pop(0))
+            supervisor.wait_until("simulator", lambda: _is_taken(chosen["SIMULATOR_PORT"]), timeout=60)
+        supervisor.run(python("migrate", "manage.py", "migrate", "--no-input", values=values))
+        supervisor.run(python("bootstrap", "manage.py", "bootstrap", values=values))
+        for program in needs_exchange:
+            supervisor.keep(program)
+        sweep = QueueWatch(urls["BROKER_URL"], ["sweep"], patience=30)
+        # Discovery and pruning may rightly take their hard limit of a minute.
+        default = QueueWatch(urls["BROKER_URL"], ["premium", "mail", "default"], patience=120)
+        supervisor.every(5, lambda: watch_worker(supervisor, "worker-sweep", sweep))
+        supervisor.every(5, lambda: watch_worker(supervisor, "worker-default", default))
+        supervisor.every(0.5, lambda: announce(supervisor, values))
+        supervisor.wait()
+
+
+def main() -> int:
+    RUN.mkdir(exist_ok=True)
+    RUN.chmod(0o711)  # as root, the stores' account passes through to its own folders
+    try:
+        run(os.environ)
+    except StopRequested:
+        return 0
+    except AlreadyRunning as problem:
+        sys.stderr.write(f"Boritrader already runs here (pid {problem}). Stop it with Ctrl-C, or: kill {problem}\n")
+    except (CannotStart, ProgramFailed, StoreMissing, StoreDidNotStart) as problem:
+        sys.stderr.write(f"{problem}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
