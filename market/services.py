@@ -19,7 +19,7 @@ REVISIONS_AT_ONCE = 5_000
 
 
 class EmptyListing(Exception):
-    """The exchange listed no market at all. Nothing was changed: believing it would end everything."""
+    """The exchange listed no market at all. Nothing was changed: believing it would end everything. Ask again later."""
 
 
 class PopulateCounts(TypedDict):
@@ -54,7 +54,7 @@ def populate_tickers(
     """
     symbols = {symbol.symbol: symbol for symbol in listed}
     if not symbols:
-        raise EmptyListing(exchange)
+        raise EmptyListing(f"{exchange} listed no market at all")
     bootstrap_universe(exchange)
     # Two discoveries at once take turns here.
     universe = Universe.objects.select_for_update().get(exchange=exchange)

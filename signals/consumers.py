@@ -35,7 +35,7 @@ class NotificationConsumer(LiveConsumer):
         )
 
     async def replay(self, user: AbstractBaseUser, since: int) -> list[ServerFrame] | None:
-        frames = await _in_thread(delivery.replay)(cast("User", user), since=from_ms(since), now=clock.now())
+        frames = await _in_thread(delivery.replay)(cast("User", user), since=from_ms(since))
         return cast("list[ServerFrame] | None", frames)
 
     async def rights_hold(self, user: AbstractBaseUser) -> bool:

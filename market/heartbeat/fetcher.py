@@ -85,6 +85,6 @@ class Fetcher:
 
     def _be_quiet(self, limited: RateLimited) -> None:
         until = asyncio.get_running_loop().time() + limited.retry_after
-        if until > self._quiet_until:
+        if until > self._quiet_until + 0.1:
             self._quiet_until = until
             logger.warning("the exchange wants no request for %.1f s: %s", limited.retry_after, limited)

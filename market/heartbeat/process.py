@@ -26,7 +26,7 @@ from market.heartbeat.recorder import Progress, Recorder
 from market.heartbeat.series import Series
 from market.heartbeat.timings import Timings
 from market.models import HeartbeatStatus, Ticker
-from market.services import bootstrap_universe, populate_tickers
+from market.services import EmptyListing, populate_tickers
 from market.store import CandleStore
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,8 @@ Universe = tuple[dict[str, int], frozenset[str]]
 
 
 class Heartbeat:
-    """Follows every active ticker of one exchange. A second one beside it is harmless: every write is idempotent.
+    """Follows every active ticker of one exchange. A second one beside it is harmless: every write is idempotent (only the
+    exchange is asked twice as much).
 
     `timeframes_in_use` is asked every half minute, in a thread with a database connection.
     """
@@ -83,12 +84,12 @@ class Heartbeat:
             await self._end(work)
 
     async def _work(self) -> None:
-        await self._look_until_answered()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._recorder.run())
+            group.create_task(self._tell())
+            await self._look_until_answered()
             group.create_task(self._watch())
             group.create_task(self._follow_universe())
-            group.create_task(self._tell())
 
     async def _look_until_answered(self) -> None:
         while True:
@@ -131,18 +132,16 @@ class Heartbeat:
         return dict(tickers), frozenset(self._timeframes_in_use()) | {"1m"}
 
     async def _discover(self) -> None:
-        """Nobody has looked yet which tickers there are."""
+        """Nobody has looked yet which tickers there are, or the whole exchange had halted."""
         logger.info("no ticker is followed: asking the exchange what it lists")
+        name = self._exchange.name
         try:
             listed, volumes = await self._exchange.symbols(), await self._exchange.quote_volumes_24h()
-        except ExchangeError as problem:
+            await self._recorder.persist(
+                populate_tickers, listed=listed, volumes=volumes, exchange=name, now=datetime.now(UTC)
+            )
+        except (ExchangeError, EmptyListing) as problem:
             logger.warning("the exchange did not say what it lists: %s", problem)
-            return
-        name = self._exchange.name
-        await self._recorder.persist(bootstrap_universe, name)
-        await self._recorder.persist(
-            populate_tickers, listed=listed, volumes=volumes, exchange=name, now=datetime.now(UTC)
-        )
 
     async def _change_universe(self, symbols: dict[str, int], timeframes: frozenset[str]) -> None:
         known = self._minutes.series

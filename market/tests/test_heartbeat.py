@@ -326,3 +326,15 @@ async def test_candles_wait_while_postgres_is_away(simulator: Simulator) -> None
 
         assert await in_thread(Candle.objects.count) == before + len(await in_thread(followed)) * 3
         await assert_nothing_is_missing(running, minutes=2_002)
+
+
+async def test_it_waits_for_an_exchange_that_is_not_there_yet_and_says_so(simulator: Simulator) -> None:
+    simulator.set_fault(status=503)
+    async with beating(simulator) as running:
+        await eventually(lambda: status().is_connected is False)
+        assert await in_thread(Ticker.objects.count) == 0
+
+        simulator.clear_faults()
+        await running.complete()
+
+        await assert_nothing_is_missing(running, minutes=1_000)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connection
@@ -23,6 +23,7 @@ MOST_REPLAYED = 20_000
 LONGEST_CATCH_UP = timedelta(milliseconds=CATCH_UP * max(TIMEFRAMES.values()))
 # The relay looks this far behind the last sweep it knows: commits are not ordered by `closed_at`.
 OVERLAP = timedelta(seconds=15)
+FOR_EVER = datetime.max.replace(tzinfo=UTC)
 
 FIND_RESULTS = """
 SELECT result.configuration_id, configuration.algorithm_id, configuration.timeframe, ticker.symbol,
@@ -183,14 +184,14 @@ def groups_of(user: User) -> list[str]:
     return [user_group(user.pk), MARKET_GROUP, *(group_name(algorithm, ticker) for algorithm, ticker in pairs)]
 
 
-def replay(user: User, *, since: datetime, now: datetime) -> list[SignalFrame] | None:
+def replay(user: User, *, since: datetime) -> list[SignalFrame] | None:
     """Every verdict of the user's groups written from the slot `since` on; None where that is too much."""
     frames: list[SignalFrame] = []
     wanted = AlgorithmPreferences.objects.for_user(user).enabled().select_related("configuration")
     for preference in wanted.prefetch_related("tickers"):
         found = find_results(
             since=since,
-            until=now + timedelta(minutes=1),
+            until=FOR_EVER,
             configuration_ids=[preference.configuration_id],
             ticker_ids=None if preference.all_tickers else [ticker.pk for ticker in preference.tickers.all()],
             most=MOST_REPLAYED + 1 - len(frames),

@@ -96,7 +96,7 @@ def test_an_old_sweep_is_not_told_again(done: Sweep) -> None:
 def test_a_replay_gives_what_the_user_follows_and_nothing_else(done: Sweep, bob: User, tickers: list[Ticker]) -> None:
     _follow(bob, tickers[:2])
 
-    frames = delivery.replay(bob, since=NOON, now=NOON)
+    frames = delivery.replay(bob, since=NOON)
 
     assert frames is not None
     assert {frame["ticker"] for frame in frames} == {"BTCUSDT", "ETHUSDT"}
@@ -110,7 +110,7 @@ def test_a_replay_of_too_much_asks_for_a_reload(
     _follow(bob, tickers)
     monkeypatch.setattr(delivery, "MOST_REPLAYED", 5)
 
-    assert delivery.replay(bob, since=NOON, now=NOON) is None
+    assert delivery.replay(bob, since=NOON) is None
 
 
 def test_a_user_is_joined_to_the_groups_of_the_pairs_they_follow(

@@ -15,9 +15,10 @@ import requests
 from celery import Celery
 from redis import Redis
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 from workers.embedded import free_port
-from workers.processes import end
+from workers.processes import kill_group
 from workers.supervision import Program
 from workers.supervisor import programs, python, web_command
 from workers.throwaway import throwaway_stores
@@ -53,14 +54,19 @@ class Product:
         self.wait_for(name, lambda: self.answers(f"http://127.0.0.1:{port}/health/"))
 
     def kill(self, name: str) -> None:
-        """kill -9."""
+        """kill -9, the process and all its children."""
         process = self._running.pop(name)
-        process.kill()
+        kill_group(process.pid)
         process.wait()
 
     def stop(self) -> None:
-        for process in reversed(list(self._running.values())):
-            end(process)
+        for process in self._running.values():
+            process.terminate()
+        for process in self._running.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            kill_group(process.pid)
+            process.wait()
 
     def manage(self, *arguments: str) -> str:
         """Runs a management command to its end; gives what it wrote."""
@@ -106,10 +112,11 @@ class Product:
     def open_socket(self, browser: requests.Session, port: int, query: str = "") -> ClientConnection:
         return connect(
             f"ws://127.0.0.1:{port}/ws/notifications/{query}",
-            origin=f"http://127.0.0.1:{port}",  # type: ignore[arg-type]
+            origin=Origin(f"http://127.0.0.1:{port}"),
             additional_headers={"Cookie": f"sessionid={browser.cookies['sessionid']}"},
             compression=None,
             max_size=None,
+            legacy=True,  # used without `with`: a thread reads it until the test closes it
         )
 
     @staticmethod

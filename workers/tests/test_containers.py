@@ -19,6 +19,7 @@ from typing import Any
 import jsonschema
 import psycopg2  # type: ignore[import-untyped]
 import pytest
+import redis
 import yaml
 
 from workers import resp
@@ -240,6 +241,16 @@ def serve(migrated: dict[str, str], tmp_path: Path) -> Iterator[Callable[[str], 
             service.process.wait(60)
 
 
+@pytest.fixture
+def exchange() -> Iterator[str]:
+    """A simulated exchange with a few tickers; its URL."""
+    simulator = [sys.executable, "manage.py", "run_simulator", "--port", "0", "--tickers", "5", "--json"]
+    with subprocess.Popen(simulator, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield json.loads(process.stdout.readline())["rest_url"]
+        process.terminate()
+
+
 def ask_postgres(url: str, sql: str) -> Any:
     connection = psycopg2.connect(url)
     try:
@@ -297,7 +308,10 @@ class TestCommands:
 
         assert service.is_healthy()  # it has written down what it sent
 
-    def test_the_heartbeat_stays_and_says_that_there_is_no_exchange(self, serve: Callable[[str], Service]) -> None:
+    def test_the_heartbeat_hears_the_exchange_and_is_healthy(
+        self, serve: Callable[[str], Service], exchange: str, migrated: dict[str, str]
+    ) -> None:
+        migrated["SIMULATOR_URL"] = exchange
         service = serve("heartbeat")
 
         service.wait_until(service.is_healthy)
@@ -319,9 +333,9 @@ class TestCommands:
 
         with pytest.raises(resp.StoreRefused):
             resp.ask(f"redis://127.0.0.1:{port}/0", "PING")
-        policy = resp.ask(f"redis://:{password}@127.0.0.1:{port}/0", "EVAL", _READ_SETTING, "0", "maxmemory-policy")
-        durable = resp.ask(f"redis://:{password}@127.0.0.1:{port}/0", "EVAL", _READ_SETTING, "0", "appendonly")
-        assert (policy, durable) == ("noeviction", "yes" if name == "broker" else "no")
+        with redis.Redis(port=int(port), password=password, decode_responses=True) as client:
+            told = client.config_get("maxmemory-policy", "appendonly")
+        assert told == {"maxmemory-policy": "noeviction", "appendonly": "yes" if name == "broker" else "no"}
 
     def test_postgres_accepts_its_settings(self) -> None:
         """The image's own entry point makes the cluster; its two lists of arguments are checked by the programs."""
@@ -337,6 +351,3 @@ class TestCommands:
 
         assert made.returncode == 0, made.stderr
         assert asked.stdout.strip() == "200"
-
-
-_READ_SETTING = "return redis.call('config', 'get', ARGV[1])[2]"

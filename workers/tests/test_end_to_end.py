@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -88,19 +87,25 @@ def sweep(product: Product, slot_ms: int, listeners: list[Listener]) -> None:
     product.wait_for(f"the end of the sweep of {slot}", is_closed)
 
 
-def computed_by_the_engine(product: Product, frame: dict[str, Any]) -> dict[str, Any]:
-    """The same verdict, computed here from the stored candles."""
-    [(parameters,)] = product.query("SELECT parameters FROM signals_configuration WHERE id = %s", frame["configuration"])
-    rows = product.query(
-        "SELECT extract(epoch FROM open_time) * 1000, open, high, low, close, volume FROM market_candle "
-        "JOIN market_ticker ON market_ticker.id = ticker_id WHERE symbol = %s AND timeframe = %s ORDER BY open_time",
-        frame["ticker"],
-        frame["timeframe"],
-    )
-    candles = Candles.from_rows(np.array(rows, dtype=np.float64), frame["timeframe"]).up_to(frame["closed_at"])
-    parameters = parameters if isinstance(parameters, dict) else json.loads(parameters)
-    one = verdict(registry.get(frame["algorithm"]), parameters, candles)
-    return {"signal": one.signal.value, "value": one.value, "price": one.price, "reason": one.reason}
+class Engine:
+    """The same verdicts, computed here from the stored candles and configurations."""
+
+    def __init__(self, product: Product) -> None:
+        stored = product.query(
+            "SELECT symbol, timeframe, extract(epoch FROM open_time) * 1000, open, high, low, close, volume "
+            "FROM market_candle JOIN market_ticker ON market_ticker.id = ticker_id ORDER BY open_time"
+        )
+        rows: dict[tuple[str, str], list[tuple[float, ...]]] = defaultdict(list)
+        for symbol, timeframe, *values in stored:
+            rows[symbol, timeframe].append(tuple(values))
+        self._candles = {key: Candles.from_rows(np.array(value, np.float64), key[1]) for key, value in rows.items()}
+        found = product.query("SELECT id, parameters FROM signals_configuration")
+        self._parameters = {pk: value if isinstance(value, dict) else json.loads(value) for pk, value in found}
+
+    def computes(self, frame: dict[str, Any]) -> dict[str, Any]:
+        candles = self._candles[frame["ticker"], frame["timeframe"]].up_to(frame["closed_at"])
+        one = verdict(registry.get(frame["algorithm"]), self._parameters[frame["configuration"]], candles)
+        return {"signal": one.signal.value, "value": one.value, "price": one.price, "reason": one.reason}
 
 
 def identity(frame: dict[str, Any]) -> Identity:
@@ -130,12 +135,10 @@ def test_every_socket_of_two_web_processes_gets_every_verdict_once_and_as_the_en
             to_ms(START) + number * 120_000 for number in range(SWEEPS)
         ]
         listener.close()
-    differences = [
-        frame
-        for frame in listeners[0].of("signal")
-        if computed_by_the_engine(product, frame) != {key: frame[key] for key in ("signal", "value", "price", "reason")}
-    ]
-    assert differences == []
+    engine = Engine(product)
+    for frame in listeners[0].of("signal"):
+        computed = engine.computes(frame)
+        assert {key: frame[key] for key in computed} == computed
     calls = {identity(frame) for frame in listeners[0].of("signal") if frame["is_call"]}
     assert len(calls) == len(product.query("SELECT id FROM signals_call")) > 0
 
