@@ -42,7 +42,7 @@ def show_signals(request: HttpRequest) -> HttpResponse:
 def edit_following(request: HttpRequest) -> HttpResponse:
     """Choose algorithms and tickers of the central feed, within the plan."""
     user, plan = cast("User", request.user), _plan(request)
-    form = FollowingForm(request.POST or None, user=user, allowed=plan)
+    form = FollowingForm(request.POST if request.method == "POST" else None, user=user, allowed=plan)
     if request.method == "POST" and form.is_valid() and form.save():
         messages.success(request, "Saved. These are the signals you follow now.")
         return redirect("dashboard:show-signals")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from django.db import connection, transaction
@@ -173,26 +173,24 @@ def load_newest(
     ticker_ids: Collection[int], timeframe: str, *, closed_up_to: datetime | None = None, limit: int = STORE_SIZE
 ) -> dict[int, Candles]:
     """The newest `limit` candles of each ticker (empty where it has none), oldest first."""
-    until = datetime.max.replace(tzinfo=UTC) if closed_up_to is None else _last_open(closed_up_to, timeframe)
+    ids = list(dict.fromkeys(ticker_ids))
+    until = datetime.max.replace(tzinfo=UTC)
+    if closed_up_to is not None:
+        until = closed_up_to - timedelta(milliseconds=TIMEFRAMES[timeframe])
     received = io.BytesIO()
     with connection.cursor() as cursor:
-        query = cursor.mogrify(_NEWEST, [list(ticker_ids), timeframe, until, limit])
+        query = cursor.mogrify(_NEWEST, [ids, timeframe, until, limit])
         cursor.copy_expert(query, received)
     data = received.getbuffer()[_COPY_HEADER:-_COPY_TRAILER]
     copied = np.frombuffer(data, dtype=_COPIED_ROW)
     rows = np.column_stack([copied[name].astype(np.float64) for name in "tohlcv"])
     owners = copied["ticker_id"].astype(np.int64)
-    starts = np.searchsorted(owners, list(ticker_ids), side="left")
-    ends = np.searchsorted(owners, list(ticker_ids), side="right")
+    starts = np.searchsorted(owners, ids, side="left")
+    ends = np.searchsorted(owners, ids, side="right")
     return {
         ticker_id: Candles.from_rows(rows[start:end], timeframe)
-        for ticker_id, start, end in zip(ticker_ids, starts, ends, strict=True)
+        for ticker_id, start, end in zip(ids, starts, ends, strict=True)
     }
-
-
-def _last_open(closed_up_to: datetime, timeframe: str) -> datetime:
-    milliseconds = closed_up_to.timestamp() * 1000 - TIMEFRAMES[timeframe]
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 _LAST = """

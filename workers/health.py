@@ -10,7 +10,7 @@ import http.client
 import os
 import sys
 
-import psycopg2  # type: ignore[import-untyped]
+import psycopg2
 
 # Seconds. Beat writes down what it has sent every three minutes at the latest; the heartbeat every few seconds.
 _BEAT_MAY_BE_SILENT, _HEARTBEAT_MAY_BE_SILENT = 300, 60

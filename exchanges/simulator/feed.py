@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -90,7 +91,7 @@ class Feed:
                 bars = self._market.closed_minute(markets, now // MINUTE_MS - 1)
             else:
                 bars = self._market.forming_minute(markets, now)
-            yield from ((market, bar) for market, bar in zip(names, bars, strict=True) if bar[1] == bar[1])
+            yield from ((market, bar) for market, bar in zip(names, bars, strict=True) if not math.isnan(bar[1]))
             return
         opened = (now - 1) // INTERVALS[interval] * INTERVALS[interval]
         for market in names:

@@ -114,7 +114,10 @@ class Market:
         return _turnover(_with_time(so_far, minute))
 
     def day(self, now_ms: int) -> Float64s:
-        """Rolling statistics of every market: (s, 10) bars over the last 24 whole hours and the running one."""
+        """Rolling statistics of every market: (s, 10) bars over the last 24 whole hours and the running one.
+
+        Zeros where nothing is known of a market in that time.
+        """
         minute = now_ms // MINUTE_MS
         hour = minute // HOUR_MINUTES
         with self._hours_lock:
@@ -126,7 +129,7 @@ class Market:
         if minute > hour * HOUR_MINUTES:
             parts.append(self._total(hour * HOUR_MINUTES, minute - hour * HOUR_MINUTES))
         parts.append(self.forming_minute(self.everything, now_ms))
-        return _join(np.stack(parts, axis=1))
+        return np.nan_to_num(_join(np.stack(parts, axis=1)))
 
     def _total(self, first: int, number: int) -> Float64s:
         candles = self.prices.minutes(self.everything, first, number)

@@ -117,9 +117,10 @@ async def test_garbage_is_counted_and_loses_nothing(market_data: BinanceMarketDa
 async def test_nothing_but_garbage_counts_as_silence(watchful: BinanceMarketData, simulator: Simulator) -> None:
     async with following(watchful, SYMBOLS) as follower:
         simulator.set_fault(garbled_frames=10**9)
-        while follower.count(Disconnected) == 0:
-            await simulator.advance(1)
-            await asyncio.sleep(0.05)
+        async with asyncio.timeout(60):
+            while follower.count(Disconnected) == 0:
+                await simulator.advance(1)
+                await asyncio.sleep(0.05)
 
     assert "silent for 0.4 s" in follower.reasons()
 
@@ -158,11 +159,12 @@ async def test_an_old_connection_is_replaced_without_a_gap(simulator: Simulator)
         minutes = 0
         # Until every connection of the beginning and its successors have been replaced a few times.
         seen = set(first)
-        while len(seen) < 5:
-            await simulator.advance(1)
-            minutes += 1
-            await asyncio.sleep(0.01)
-            seen |= simulator.streams.connections
+        async with asyncio.timeout(60):
+            while len(seen) < 5:
+                await simulator.advance(1)
+                minutes += 1
+                await asyncio.sleep(0.01)
+                seen |= simulator.streams.connections
         await follower.until_minutes(minutes)
     await market_data.close()
 
@@ -201,7 +203,7 @@ async def test_replacing_a_connection_costs_a_slow_consumer_nothing(
             await simulator.advance(1)
             await asyncio.sleep(0.02)
 
-    async with aclosing(market_data.stream_klines(symbols)) as items:
+    async with asyncio.timeout(60), aclosing(market_data.stream_klines(symbols)) as items:
         assert isinstance(await anext(items), Connected)
         advancing = asyncio.create_task(advance())
         async for item in items:
@@ -221,7 +223,7 @@ async def test_a_slow_consumer_gets_every_closed_candle(simulator: Simulator, mo
     monkeypatch.setattr(streams, "QUEUE_SIZE", 4)
     market_data = client_of(simulator)
     closed = []
-    async with aclosing(market_data.stream_klines(SYMBOLS)) as items:
+    async with asyncio.timeout(60), aclosing(market_data.stream_klines(SYMBOLS)) as items:
         assert isinstance(await anext(items), Connected)
         advancing = asyncio.create_task(simulator.advance(50))
         async for item in items:

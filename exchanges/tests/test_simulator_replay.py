@@ -12,7 +12,7 @@ from exchanges.simulator import SimulatorConfig, UnusableRecording, running
 from exchanges.simulator.market import Market
 from exchanges.simulator.replay import WEEK_MINUTES
 from exchanges.tests import recordings
-from exchanges.tests.conftest import START, client_of, following
+from exchanges.tests.conftest import START, ask, client_of, following
 
 WEEK = timedelta(weeks=1)
 GAP = range(1_200, 1_280)
@@ -150,6 +150,28 @@ def test_the_steps_of_a_replayed_market_are_those_of_its_recording(tmp_path: Pat
     (listing,) = market.listings
     assert (listing.base_asset, listing.quote_asset) == ("币安人生", "USDT")
     assert (str(listing.tick_size), str(listing.step_size)) == ("0.001", "0.1")
+
+
+async def test_a_market_whose_recording_begins_later_is_listed_but_silent(tmp_path: Path) -> None:
+    minutes = np.arange(1, 101) * 60_000.0
+    rows = np.column_stack((minutes, *[np.full(100, 2.0)] * 5))
+    write(tmp_path, "BTCUSDT", rows)
+    write(tmp_path, "ETHUSDT", rows[60:])
+    async with running(SimulatorConfig(replay=tmp_path, history_minutes=50, stepped=True)) as simulator:
+        market_data = client_of(simulator)
+        start = simulator.market.clock.now_ms()
+        early = await market_data.klines("ETHUSDT", "1m")
+        volumes = await market_data.quote_volumes_24h()
+        ticker = await ask(simulator, "/api/v3/ticker/24hr", symbol="ETHUSDT")
+        async with following(market_data, ["BTCUSDT", "ETHUSDT"], start) as follower:
+            await simulator.advance(20)
+            await follower.until(lambda: len(follower.candles["BTCUSDT"]) == 20)
+        await market_data.close()
+
+    assert len(early) == 0
+    assert volumes == {"BTCUSDT": 200.0, "ETHUSDT": 0.0}
+    assert ticker["lastPrice"] == "0.00000000"
+    assert len(follower.candles["ETHUSDT"]) == 10
 
 
 def test_a_folder_that_cannot_be_played_is_refused(tmp_path: Path) -> None:

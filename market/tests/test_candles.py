@@ -96,7 +96,7 @@ def test_many_tickers_are_loaded_at_once() -> None:
     rows = {ticker_id: rows_of(30, seed=ticker_id) for ticker_id in (3, 9, 12)}
     write_candles([Block(ticker_id, "2m", part) for ticker_id, part in rows.items()], received_at=NOW)
 
-    loaded = load_newest([12, 3, 5, 9], "2m", limit=20)
+    loaded = load_newest([12, 3, 5, 9, 3], "2m", limit=20)
 
     assert list(loaded) == [12, 3, 5, 9]
     assert len(loaded[5]) == 0

@@ -10,7 +10,7 @@ from django.db import connection
 
 from accounts.models import User
 from engine import registry
-from engine.algorithm import Algorithm
+from engine.algorithm import Algorithm, Lines
 from engine.candles import CATCH_UP, Candles
 from engine.compare import Bools
 from engine.evaluate import verdict
@@ -189,7 +189,7 @@ def test_what_a_missing_ticker_was_owed_is_written_by_the_next_sweep(sweep: Swee
 
 @pytest.fixture
 def broken_algorithm() -> Iterator[str]:
-    def signals(candles: Candles, parameters: Parameters) -> tuple[Bools, Bools]:
+    def rule(candles: Candles, lines: Lines, parameters: Parameters) -> tuple[Bools, Bools]:
         raise ZeroDivisionError("by a user's strategy")
 
     algorithm = Algorithm(
@@ -200,8 +200,8 @@ def broken_algorithm() -> Iterator[str]:
         value_label="nothing",
         parameters=(),
         lookback=lambda parameters: 10,
-        signals=signals,
-        value=lambda candles, parameters: np.zeros(len(candles)),
+        lines=lambda candles, parameters: (np.zeros(len(candles)),),
+        rule=rule,
     )
     registry.register(algorithm)
     yield "broken"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import psycopg2  # type: ignore[import-untyped]
+import psycopg2
 import pytest
 import redis
 import yaml
@@ -227,11 +227,11 @@ class Service:
 
 
 @pytest.fixture
-def serve(migrated: dict[str, str], tmp_path: Path) -> Iterator[Callable[[str], Service]]:
+def serve(migrated: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Service]]:
     running: list[Service] = []
 
-    def start(name: str) -> Service:
-        running.append(Service(name, setting(name, migrated), tmp_path / f"{name}.log"))
+    def start(name: str, **more: str) -> Service:
+        running.append(Service(name, setting(name, migrated) | more, tmp_path / f"{name}.log"))
         return running[-1]
 
     yield start
@@ -280,7 +280,7 @@ class TestCommands:
         assert answer.returncode != 0
 
     @pytest.mark.parametrize("name", ["web", "flower"])
-    def test_it_serves_is_healthy_and_ends_when_asked(self, serve: Callable[[str], Service], name: str) -> None:
+    def test_it_serves_is_healthy_and_ends_when_asked(self, serve: Callable[..., Service], name: str) -> None:
         service = serve(name)
 
         service.wait_until(service.is_healthy)
@@ -289,7 +289,7 @@ class TestCommands:
         assert not service.is_healthy()
 
     @pytest.mark.parametrize("name", ["worker", "worker-default"])
-    def test_a_worker_answers_and_ends_when_asked(self, serve: Callable[[str], Service], name: str) -> None:
+    def test_a_worker_answers_and_ends_when_asked(self, serve: Callable[..., Service], name: str) -> None:
         service = serve(name)
         node = subprocess.run(["/bin/hostname"], capture_output=True, text=True, timeout=10, check=True).stdout.strip()
         service.env["HOSTNAME"] = node  # in a container it is set to just that
@@ -299,7 +299,7 @@ class TestCommands:
         assert service.end() == 0
 
     def test_beat_sends_what_is_due_and_is_healthy(
-        self, serve: Callable[[str], Service], migrated: dict[str, str]
+        self, serve: Callable[..., Service], migrated: dict[str, str]
     ) -> None:
         service = serve("beat")
 
@@ -309,17 +309,16 @@ class TestCommands:
         assert service.is_healthy()  # it has written down what it sent
 
     def test_the_heartbeat_hears_the_exchange_and_is_healthy(
-        self, serve: Callable[[str], Service], exchange: str, migrated: dict[str, str]
+        self, serve: Callable[..., Service], exchange: str
     ) -> None:
-        migrated["SIMULATOR_URL"] = exchange
-        service = serve("heartbeat")
+        service = serve("heartbeat", SIMULATOR_URL=exchange)
 
         service.wait_until(service.is_healthy)
 
         assert service.end() in (0, -signal.SIGTERM)
 
     @pytest.mark.parametrize("name", ["broker", "live"])
-    def test_a_store_of_messages_starts_with_its_password(self, serve: Callable[[str], Service], name: str) -> None:
+    def test_a_store_of_messages_starts_with_its_password(self, serve: Callable[..., Service], name: str) -> None:
         service = serve(name)
         password, port = service.env["VALKEYCLI_AUTH"], service.env["STORE_PORT"]
 

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg2  # type: ignore[import-untyped]
+import psycopg2
 import pytest
 
 from workers import embedded, resp
@@ -47,9 +47,9 @@ def query(url: str, sql: str) -> object:
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute(sql)
-        row = cursor.fetchone()[0] if cursor.description else None
+        row = cursor.fetchone() if cursor.description else None
     connection.close()
-    return row
+    return row[0] if row else None
 
 
 def fill(store: Valkey) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from workers import resp, supervisor
 from workers.queues import QueueWatch
+from workers.tests.running import free_ports
 from workers.wheels import CHECKOUT
 
 
@@ -24,15 +25,6 @@ from workers.wheels import CHECKOUT
 def taken_port() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
-
-
-def free_ports() -> dict[str, str]:
-    """A free port for everything, as an operator's variables."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in supervisor.PORTS]
-    chosen = {name: str(one.getsockname()[1]) for name, one in zip(supervisor.PORTS, sockets, strict=True)}
-    for one in sockets:
-        one.close()
-    return chosen
 
 
 def test_a_taken_port_is_named_with_the_variable_that_moves_it(taken_port: int) -> None:

@@ -6,17 +6,14 @@ import os
 import re
 import signal
 import subprocess
-import sys
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from queue import Queue
 
 import pytest
 
 from workers.processes import PidFile, identity, ticks
 from workers.supervision import FIRST_DELAY, LONGEST_DELAY, STEADY_AFTER, next_delay
-from workers.wheels import CHECKOUT
+from workers.tests.running import Running
 
 # argv: the folder, then name=shell command for each program; `1:name` runs once, `2:name` ends after the others.
 _SUPERVISOR = """
@@ -45,56 +42,18 @@ except (AlreadyRunning, ProgramFailed) as problem:
 """
 
 
-class Running:
-    """A supervisor under test."""
-
-    def __init__(self, folder: Path, *programs: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _SUPERVISOR, str(folder), *programs],
-            cwd=CHECKOUT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.seen: list[str] = []
-        self._lines: Queue[str | None] = Queue()
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self._lines.put(line.rstrip("\n"))
-        self._lines.put(None)
-
-    def line(self, pattern: str) -> re.Match[str]:
-        """The next line that matches."""
-        while (line := self._lines.get(timeout=60)) is not None:
-            self.seen.append(line)
-            if match := re.search(pattern, line):
-                return match
-        raise AssertionError(f"no line matches {pattern!r}:\n" + "\n".join(self.seen))
-
-    def pid_of(self, name: str) -> int:
-        return int(self.line(rf"^{name} +\| started, pid (\d+)")[1])
-
-    def end(self, one: signal.Signals = signal.SIGTERM) -> int:
-        """Asks for the end; gives the exit code and reads the rest of the lines."""
-        self.process.send_signal(one)
-        code = self.process.wait(60)
-        while (line := self._lines.get(timeout=60)) is not None:
-            self.seen.append(line)
-        return code
+Supervise = Callable[..., Running]
 
 
 @pytest.fixture
-def supervise(tmp_path: Path) -> Iterator[type[Running]]:
+def supervise(tmp_path: Path) -> Iterator[Supervise]:
     started: list[Running] = []
 
     def start(*programs: str) -> Running:
-        started.append(Running(tmp_path, *programs))
+        started.append(Running(_SUPERVISOR, str(tmp_path), *programs))
         return started[-1]
 
-    yield start  # type: ignore[misc]
+    yield start
     for one in started:
         if one.process.poll() is None:
             one.process.terminate()
@@ -105,7 +64,7 @@ def is_gone(pid: int) -> bool:
     return any(identity(pid) is None for _ in ticks(30))
 
 
-def test_a_program_that_ends_is_started_again(supervise) -> None:  # type: ignore[no-untyped-def]
+def test_a_program_that_ends_is_started_again(supervise: Supervise) -> None:
     one = supervise("steady=exec sleep 600", "short=echo working; exit 3")
     steady, first = one.pid_of("steady"), one.pid_of("short")
 
@@ -118,7 +77,7 @@ def test_a_program_that_ends_is_started_again(supervise) -> None:  # type: ignor
     assert identity(steady) is not None
 
 
-def test_a_killed_program_is_started_again_without_its_children(supervise) -> None:  # type: ignore[no-untyped-def]
+def test_a_killed_program_is_started_again_without_its_children(supervise: Supervise) -> None:
     one = supervise("pool=echo child $$; sleep 601 & echo child $!; wait")
     leader = one.pid_of("pool")
     one.line(r"child \d+")
@@ -132,7 +91,7 @@ def test_a_killed_program_is_started_again_without_its_children(supervise) -> No
 
 
 @pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_the_end_comes_in_order_and_leaves_nothing(supervise, tmp_path: Path, asked: signal.Signals) -> None:  # type: ignore[no-untyped-def]
+def test_the_end_comes_in_order_and_leaves_nothing(supervise: Supervise, tmp_path: Path, asked: signal.Signals) -> None:
     one = supervise("2:store=exec sleep 600", "web=exec sleep 600", "pool=sleep 600 & sleep 600 & wait")
     pids = [one.pid_of(name) for name in ("store", "web", "pool")]
     one.line("all started")
@@ -147,7 +106,7 @@ def test_the_end_comes_in_order_and_leaves_nothing(supervise, tmp_path: Path, as
     assert ended[2:] == ["store"]
 
 
-def test_what_refuses_to_end_is_killed(supervise) -> None:  # type: ignore[no-untyped-def]
+def test_what_refuses_to_end_is_killed(supervise: Supervise) -> None:
     one = supervise("stubborn=trap '' TERM; echo ready; while true; do sleep 0.1; done")
     pid = one.pid_of("stubborn")
     one.line("ready")
@@ -156,7 +115,7 @@ def test_what_refuses_to_end_is_killed(supervise) -> None:  # type: ignore[no-un
     assert identity(pid) is None
 
 
-def test_what_a_killed_supervisor_left_is_ended_by_the_next(supervise) -> None:  # type: ignore[no-untyped-def]
+def test_what_a_killed_supervisor_left_is_ended_by_the_next(supervise: Supervise) -> None:
     # It ignores the kernel's SIGTERM at its parent's death, so that only the pid file can find it.
     first = supervise("stubborn=trap '' TERM; echo ready; while true; do sleep 0.1; done", "polite=exec sleep 600")
     stubborn, polite = first.pid_of("stubborn"), first.pid_of("polite")
@@ -173,7 +132,7 @@ def test_what_a_killed_supervisor_left_is_ended_by_the_next(supervise) -> None: 
     assert identity(stubborn) is None
 
 
-def test_a_stranger_with_a_remembered_number_is_left_alone(supervise, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_stranger_with_a_remembered_number_is_left_alone(supervise: Supervise, tmp_path: Path) -> None:
     with subprocess.Popen(["/bin/sleep", "600"]) as stranger:
         (tmp_path / "pids").mkdir()
         (tmp_path / "pids" / "web").write_text(f"{stranger.pid} another boot 12345\n")
@@ -184,7 +143,7 @@ def test_a_stranger_with_a_remembered_number_is_left_alone(supervise, tmp_path: 
         stranger.kill()
 
 
-def test_a_second_supervisor_is_refused_and_disturbs_nothing(supervise) -> None:  # type: ignore[no-untyped-def]
+def test_a_second_supervisor_is_refused_and_disturbs_nothing(supervise: Supervise) -> None:
     first = supervise("steady=exec sleep 600")
     pid = first.pid_of("steady")
     first.line("all started")
@@ -197,7 +156,7 @@ def test_a_second_supervisor_is_refused_and_disturbs_nothing(supervise) -> None:
     assert first.process.poll() is None
 
 
-def test_a_step_that_fails_ends_everything(supervise) -> None:  # type: ignore[no-untyped-def]
+def test_a_step_that_fails_ends_everything(supervise: Supervise) -> None:
     one = supervise("store=exec sleep 600", "1:migrate=echo no such table; exit 4", "web=exec sleep 600")
     store = one.pid_of("store")
 
@@ -209,7 +168,7 @@ def test_a_step_that_fails_ends_everything(supervise) -> None:  # type: ignore[n
     assert not any(line.startswith("web") for line in one.seen)
 
 
-def test_the_end_can_be_asked_for_during_a_step(supervise) -> None:  # type: ignore[no-untyped-def]
+def test_the_end_can_be_asked_for_during_a_step(supervise: Supervise) -> None:
     one = supervise("1:migrate=exec sleep 600", "web=exec sleep 600")
     pid = one.pid_of("migrate")
 
@@ -217,7 +176,7 @@ def test_the_end_can_be_asked_for_during_a_step(supervise) -> None:  # type: ign
     assert identity(pid) is None
 
 
-def test_lines_carry_the_name_and_are_kept(supervise, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_lines_carry_the_name_and_are_kept(supervise: Supervise, tmp_path: Path) -> None:
     one = supervise("talker=echo one; printf 'half '; echo line >&2; printf 'no end'; exec sleep 600")
 
     one.line(r"^talker +\| one$")
