@@ -129,8 +129,8 @@ def test_the_halt_of_the_exchange_stays_a_gap(product: Product, recording: Path)
     assert dict(receipts) == {instant(now): "ok", instant(during): "stale", instant(after): "ok"}
     written = product.query(
         "SELECT DISTINCT signal, reason FROM signals_signalresult JOIN market_ticker ON market_ticker.id = ticker_id "
-        "WHERE symbol = 'BTCUSDT' AND slot = %s",
-        instant(after),
+        "WHERE symbol = 'BTCUSDT' AND candle_closed_at > %s",
+        instant(now + 90 * 60_000),
     )
     assert {signal for signal, _ in written} == {"DO NOTHING"}
     assert all(reason.startswith("gap in the look-back: 40 candles missing after") for _, reason in written)
