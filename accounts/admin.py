@@ -8,7 +8,7 @@ from accounts.models import Notification, User
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin):
+class UserAdmin(DjangoUserAdmin[User]):
     """billing.admin adds the plan: accounts know nothing of plans."""
 
     list_display = ["username", "email", "is_active", "is_staff", "is_demo", "last_login", "date_joined"]

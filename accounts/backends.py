@@ -6,8 +6,9 @@ import ipaddress
 
 from django.conf import settings
 from django.contrib.auth.backends import ModelBackend
-from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
+
+from accounts.models import User
 
 
 def is_demo_mode() -> bool:
@@ -30,7 +31,7 @@ class PasswordBackend(ModelBackend):
     Asked again at every request, so a demo session ends when demo mode does.
     """
 
-    def user_can_authenticate(self, user: AbstractBaseUser | AnonymousUser | None) -> bool:
-        if getattr(user, "is_demo", False) and not is_demo_mode():
+    def user_can_authenticate(self, user: User | AnonymousUser | None) -> bool:
+        if isinstance(user, User) and user.is_demo and not is_demo_mode():
             return False
         return super().user_can_authenticate(user)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal, cast
 
 from accounts.models import Notification, User
 from live.messages import WIRE_VERSION, NotificationFrame
@@ -18,7 +19,7 @@ def notify(
         type="notification",
         v=WIRE_VERSION,
         id=str(notification.id),
-        level=level.value,
+        level=cast("Literal['info', 'warning', 'error']", level.value),
         title=title,
         body=body,
         created_at=int(now.timestamp() * 1000),

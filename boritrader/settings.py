@@ -27,7 +27,7 @@ WEB_HOST = env.str("WEB_HOST", default="127.0.0.1")
 # --- The market ----------------------------------------------------------------------------------------------------
 
 EXCHANGE = env.str("EXCHANGE", default="simulated")  # or "binance"
-SIMULATOR_URL = env.str("SIMULATOR_URL", default="http://127.0.0.1:54480")
+SIMULATOR_URL = env.str("SIMULATOR_URL", default="http://127.0.0.1:28480")
 IS_SIMULATED = EXCHANGE == "simulated"
 # How long candles stay, per timeframe (DESIGN: one retention per timeframe).
 CANDLE_RETENTION = {
@@ -126,7 +126,15 @@ DATABASES["default"] |= {
     "CONN_MAX_AGE": env.int("CONN_MAX_AGE", default=0),
     "CONN_HEALTH_CHECKS": True,
     "ATOMIC_REQUESTS": False,
-    "OPTIONS": {"connect_timeout": 10, "application_name": env.str("PROCESS_NAME", default="boritrader")},
+    "OPTIONS": {
+        "connect_timeout": 10,
+        # A half-open connection (a pulled cable, a frozen machine) is noticed in seconds instead of hours.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 20_000,
+        "application_name": env.str("PROCESS_NAME", default="boritrader"),
+    },
     "TEST": {"NAME": None},
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

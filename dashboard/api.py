@@ -78,9 +78,7 @@ class CandlesJson(TypedDict):
     ticker: str
     timeframe: str
     tick_size: float
-    candles: list[
-        tuple[int, float, float, float, float, float]
-    ]  # open_time, open, high, low, close, volume; oldest first
+    candles: list[list[float]]  # open_time, open, high, low, close, volume; oldest first
 
 
 def answer(reply: Any, *, status: int = 200) -> HttpResponse:

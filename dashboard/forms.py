@@ -28,8 +28,8 @@ class FollowingForm(forms.Form):
         self.user = user
         self.allowed = allowed
         central = AlgorithmPreferences.objects.central().values("configuration")
-        self.configurations = Configuration.objects.filter(pk__in=central).select_related("algorithm")
-        self.fields["configurations"].queryset = self.configurations.order_by("algorithm__name")  # type: ignore[attr-defined]
+        configurations = Configuration.objects.filter(pk__in=central).select_related("algorithm")
+        self.fields["configurations"].queryset = configurations.order_by("algorithm__name")  # type: ignore[attr-defined]
         self.fields["tickers"].queryset = active_tickers()  # type: ignore[attr-defined]
 
     def clean(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.models import User
 from billing.entitlements import Entitlements, entitlements
@@ -24,7 +24,7 @@ from signals.services.sweeps import closed_frame
 
 
 @login_required
-@require_GET
+@require_safe
 def show_signals(request: HttpRequest) -> HttpResponse:
     """The live matrix, the newest calls and the chart. The page's modules fetch their data themselves."""
     addresses = {
@@ -82,7 +82,7 @@ def choose_default(request: HttpRequest) -> HttpResponse:
 
 
 @never_cache
-@require_GET
+@require_safe
 def show_health(request: HttpRequest) -> HttpResponse:
     """Whether signals are fresh, for monitors: 200 while they are, else 503 with the reason. Nothing secret."""
     at = clock.now()

@@ -50,17 +50,16 @@ class OneDayPaginator(Paginator[Any]):
         return cast("QuerySet[Any]", self.object_list)[: self.MOST].count()
 
 
-class CandleListAdmin(ReadOnlyAdmin):
-    """A list in partitions: of one ticker and one day, empty until both are named."""
+class OneTickerOneDayAdmin(ReadOnlyAdmin):
+    """A table in partitions: the rows of one ticker and one day of `day_column`, none until both are named."""
 
     search_help_text = "A ticker and a day (UTC), such as: BTCUSDT 2026-11-21"
     search_fields = ["ticker__symbol"]  # shows the box; `get_search_results` is what searches
-    list_filter = ["timeframe"]
     list_display_links = None
     list_select_related = ["ticker"]
     show_full_result_count = False
     paginator = OneDayPaginator
-    day_column = "open_time"
+    day_column: str
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -75,17 +74,21 @@ class CandleListAdmin(ReadOnlyAdmin):
         return queryset.filter(ticker__in=Ticker.objects.filter(symbol=symbol.upper()), **within), False
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Model | None:
-        return None  # the id has no index: only ticker, timeframe and open time find a candle
+        return None  # the id has no index: only the natural key finds a row
 
 
 @admin.register(Candle)
-class CandleAdmin(CandleListAdmin):
+class CandleAdmin(OneTickerOneDayAdmin):
+    day_column = "open_time"
+    list_filter = ["timeframe"]
     list_display = ["ticker", "timeframe", "open_time", "open", "high", "low", "close", "volume", "received_at"]
     ordering = ["-open_time"]
 
 
 @admin.register(CandleRevision)
-class CandleRevisionAdmin(CandleListAdmin):
+class CandleRevisionAdmin(OneTickerOneDayAdmin):
+    day_column = "open_time"
+    list_filter = ["timeframe"]
     list_display = ["ticker", "timeframe", "open_time", "seen_at", "open", "high", "low", "close", "volume"]
     ordering = ["-open_time", "-seen_at"]
 

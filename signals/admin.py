@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-from django.contrib import admin, messages
-from django.core.paginator import Paginator
-from django.db.models import Model, QuerySet
+from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils.dateparse import parse_date
 
-from market.models import Ticker
+from market.admin import OneTickerOneDayAdmin, ReadOnlyAdmin
 from signals.models import (
     Algorithm,
     AlgorithmPreferences,
@@ -25,71 +23,24 @@ from signals.services.configurations import adopt_central_configuration
 from signals.services.schedules import sync_premium_schedule
 
 
-class ReadOnly(admin.ModelAdmin[Model]):
-    """Rows that only the product writes."""
-
-    show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-
-class Uncounted(Paginator[Any]):
-    """Pages without a total: counting a partitioned table reads all of it."""
-
-    @property
-    def count(self) -> int:
-        return 10_000
-
-
-class OneTickerOneDay(ReadOnly):
-    """A large table: the list shows nothing until a ticker and a day are named (?ticker=BTCUSDT&day=2026-11-21)."""
-
-    instant: str
-    paginator = Uncounted
-    list_per_page = 200
-    search_help_text = "A ticker and a day, such as: BTCUSDT 2026-11-21"
-    search_fields = ("ticker__symbol",)
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        words = search_term.split()
-        day = parse_date(words[1]) if len(words) == 2 else None
-        if day is None:
-            if search_term or not request.GET:
-                messages.info(request, f"Search for {self.search_help_text}")
-            return queryset.none(), False
-        first = datetime(day.year, day.month, day.day, tzinfo=UTC)
-        tickers = Ticker.objects.filter(symbol=words[0].upper())
-        of_day = {f"{self.instant}__gte": first, f"{self.instant}__lt": first + timedelta(days=1)}
-        return queryset.filter(ticker__in=tickers, **of_day), False
-
-
 @admin.register(SignalResult)
-class SignalResultAdmin(OneTickerOneDay):
-    instant = "candle_closed_at"
+class SignalResultAdmin(OneTickerOneDayAdmin):
+    day_column = "candle_closed_at"
     list_display = ("ticker", "configuration", "candle_closed_at", "signal", "value", "price", "reason")
-    list_select_related = ("ticker", "configuration")
+    list_select_related = ["ticker", "configuration"]
     ordering = ("-candle_closed_at",)
 
 
 @admin.register(TickerRun)
-class TickerRunAdmin(OneTickerOneDay):
-    instant = "slot"
+class TickerRunAdmin(OneTickerOneDayAdmin):
+    day_column = "slot"
     list_display = ("ticker", "sweep", "slot", "status", "results", "calls", "holes", "duration_ms", "error")
-    list_select_related = ("ticker", "sweep")
+    list_select_related = ["ticker", "sweep"]
     ordering = ("-slot",)
 
 
 @admin.register(LatestSignal)
-class LatestSignalAdmin(ReadOnly):
+class LatestSignalAdmin(ReadOnlyAdmin):
     list_display = (
         "ticker",
         "configuration",
@@ -106,7 +57,7 @@ class LatestSignalAdmin(ReadOnly):
 
 
 @admin.register(Call)
-class CallAdmin(ReadOnly):
+class CallAdmin(ReadOnlyAdmin):
     list_display = ("candle_closed_at", "ticker", "configuration", "previous_signal", "signal", "price", "value")
     list_filter = ("signal", "configuration__algorithm")
     list_select_related = ("ticker", "configuration")
@@ -115,7 +66,7 @@ class CallAdmin(ReadOnly):
 
 
 @admin.register(Sweep)
-class SweepAdmin(ReadOnly):
+class SweepAdmin(ReadOnlyAdmin):
     list_display = (
         "slot", "feed", "status", "tickers", "ok", "stale", "failed", "missing", "results", "calls", "duration_ms", "note",
     )  # fmt: skip
@@ -126,7 +77,7 @@ class SweepAdmin(ReadOnly):
 
 
 @admin.register(Configuration)
-class ConfigurationAdmin(ReadOnly):
+class ConfigurationAdmin(ReadOnlyAdmin):
     list_display = ("algorithm", "version", "timeframe", "parameters", "created_at")
     list_filter = ("algorithm", "timeframe")
 

@@ -5,23 +5,21 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from celery import Task, shared_task
 from django.conf import settings
 from django.utils.dateparse import parse_datetime
-from redis import RedisError
 
 from live.publish import publish
-from market import clock, watermark
-from market.connection import live_store
-from market.models import HeartbeatStatus
+from market import clock
 from market.store import CandleStore
 from signals.models import CENTRAL, AlgorithmPreferences, Sweep
 from signals.services import bots, housekeeping
 from signals.services.delivery import closing_of, deliveries_of
-from signals.services.evaluation import TickerOutcome, evaluate_ticker, from_ms, last_close, load_latest, plan_of
+from signals.services.evaluation import TickerOutcome, evaluate_ticker, load_latest, plan_of
+from signals.services.readiness import central_timeframes, lateness
 from signals.services.results import write_outcomes
 from signals.services.schedules import latest_instant
 from signals.services.sweeps import (
@@ -34,9 +32,7 @@ from signals.services.sweeps import (
 
 logger = logging.getLogger(__name__)
 
-WATERMARK_POLL = 0.05  # seconds
-RECENT = timedelta(seconds=30)
-LAST_RECEIPT_KEY = "worker:last_receipt"
+READINESS_POLL = 0.05  # seconds
 
 
 @shared_task(bind=True)
@@ -45,7 +41,7 @@ def central_sweep(self: Task[..., None], /, *, slot: str | None = None, **unknow
     at = _slot_of(self, slot, feed=CENTRAL)
     if at is None:
         return
-    late = _wait_for_watermark(at, bots.central_timeframes())
+    late = _wait_for_candles(at, central_timeframes())
     if late is None:
         logger.warning("central sweep %s: the market's data is not there yet", at)
         return
@@ -64,7 +60,7 @@ def premium_sweep(self: Task[..., None], /, *, preference_id: int, slot: str | N
         at = _slot_of(self, slot, feed=preference.feed)
         if at is None:
             return
-        if _wait_for_watermark(at, {preference.configuration.timeframe}) is None:
+        if _wait_for_candles(at, {preference.configuration.timeframe}) is None:
             logger.warning("%s %s: the market's data is not there yet", preference.feed, at)
             return
         sweep = open_premium_sweep(preference_id=preference_id, slot=at, now=datetime.now(UTC))
@@ -92,7 +88,6 @@ def evaluate_tickers(*, sweep_id: int, ticker_ids: Sequence[int], **unknown: Any
     written = write_outcomes(plan=plan, outcomes=outcomes, now=datetime.now(UTC))
     mine = {key: row for key, row in latest.items() if row.ticker_id in written.receipts}
     publish(deliveries_of(plan=plan, results=written.results, latest=mine))
-    _note_work_done()
 
 
 @shared_task(expires=10)
@@ -136,49 +131,14 @@ def _slot_of(task: Task[..., None], given: str | None, *, feed: str) -> datetime
     return latest_instant(timetable, at=clock.now())
 
 
-def _wait_for_watermark(slot: datetime, timeframes: set[str]) -> str | None:
-    """Waits until the candles up to the slot are in, for a while; says what was late, or None without any market data."""
+def _wait_for_candles(slot: datetime, timeframes: set[str]) -> str | None:
+    """Waits a little until the candles up to the slot are in; then as `readiness.lateness` says."""
     deadline = time.monotonic() + settings.WATERMARK_WAIT.total_seconds()
-    while True:
-        marks = _watermarks()
-        late = {timeframe: _lateness(marks.get(timeframe), last_close(timeframe, slot)) for timeframe in timeframes}
-        if not any(late.values()):
-            return ""
+    while (late := lateness(slot=slot, timeframes=timeframes, now=datetime.now(UTC))) != "":
         if time.monotonic() > deadline:
             break
-        time.sleep(WATERMARK_POLL)
-    if all(timeframe not in marks for timeframe in timeframes):
-        return None
-    return "; ".join(f"{timeframe} candles {words}" for timeframe, words in sorted(late.items()) if words)
-
-
-def _watermarks() -> dict[str, datetime]:
-    """From Redis, or from what the heartbeat has just noted in Postgres where Redis is away or came back empty."""
-    try:
-        marks = watermark.read()
-    except RedisError as error:
-        logger.warning("the watermark is read from Postgres (%s)", type(error).__name__)
-        marks = {}
-    if marks:
-        return marks
-    status = HeartbeatStatus.objects.filter(
-        exchange=settings.EXCHANGE, updated_at__gt=datetime.now(UTC) - RECENT
-    ).first()
-    return {} if status is None else {timeframe: from_ms(at) for timeframe, at in status.watermarks.items()}
-
-
-def _lateness(mark: datetime | None, needed: datetime) -> str:
-    if mark is None:
-        return "not there yet"
-    return f"complete only up to {mark:%H:%M:%S}" if mark < needed else ""
-
-
-def _note_work_done() -> None:
-    """The supervisor judges workers by this, not by their being alive."""
-    try:
-        live_store().set(LAST_RECEIPT_KEY, int(time.time()))
-    except RedisError as error:
-        logger.warning("the time of the last receipt was not noted (%s)", type(error).__name__)
+        time.sleep(READINESS_POLL)
+    return late
 
 
 def _fan_out(sweep: Sweep, ticker_ids: Sequence[int], *, queue: str) -> None:

@@ -19,6 +19,7 @@ WITHOUT_A_PAGE = {
     "auth.Permission",
     "contenttypes.ContentType",
     "sessions.Session",
+    "axes.AccessAttemptExpiration",
     "django_celery_beat.PeriodicTasks",
     "django_celery_results.ChordCounter",
     "accounts.User_groups",

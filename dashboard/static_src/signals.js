@@ -29,6 +29,7 @@ let book = null;
 let connection = null;
 let feed = null; // { sweep, period, nextSlot, market }
 let line = { status: "connecting", lostAt: null, retryAt: null };
+let view = "loading";
 let meanwhile = null; // frames that came while the page's data was being fetched: the answer may be older than they are
 let serverAhead = 0; // the server's clock minus ours, in ms
 const now = () => Date.now() + serverAhead;
@@ -101,7 +102,7 @@ const HEARD = {
     if (kind === "new") matrix.changed(frame, before !== undefined && before !== frame.signal);
     if (frame.is_call) calls.changed();
     chart.changed(frame);
-    showView(book.isBlank ? "blank" : "ready");
+    if (view === "blank") showView("ready");
   },
   sweep_closed: (frame) => {
     if (frame.feed !== "central" || (feed.sweep && frame.slot < feed.sweep.slot)) return;
@@ -138,6 +139,7 @@ function tick() {
 }
 
 function showView(name) {
+  view = name;
   for (const view of document.querySelectorAll("[data-view]")) view.hidden = view.dataset.view !== name;
 }
 

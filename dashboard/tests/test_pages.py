@@ -75,6 +75,12 @@ def test_only_staff_see_the_way_to_the_administration(client: Client, bob: User,
     assert 'href="/admin/"' in client.get("/").content.decode()
 
 
+def test_the_administration_says_it_too(client: Client, oscar: User) -> None:
+    client.force_login(oscar)
+
+    assert "simulated market" in client.get("/admin/").content.decode()
+
+
 def test_the_signals_page_takes_no_post(client: Client, bob: User) -> None:
     client.force_login(bob)
 

@@ -13,8 +13,6 @@ from market.candles import Block
 TAIL = max(TIMEFRAMES.values()) // MINUTE_MS
 # So many minutes may wait for an earlier one that is being fetched (a backfill of thousands of tickers takes a while).
 MAX_WAITING = 1_000
-# A sum of volumes is exact at the exchange's eight decimals only below this.
-EXACT_BELOW = 2.0**53 / 1e8
 
 Row = tuple[float, float, float, float, float, float]
 """open_time (ms since 1970 UTC), open, high, low, close, volume"""
@@ -144,11 +142,7 @@ class Series:
 
 def build(minutes: Float64s, timeframe: str) -> Float64s:
     """The candles of `timeframe` out of 1m rows, as the exchange itself gives them."""
-    rows = aggregate(Candles.from_rows(minutes, "1m"), timeframe).rows
-    # Volumes have at most eight decimals; a sum of float64 is off in the last bits.
-    is_exact = rows[:, 5] < EXACT_BELOW
-    rows[is_exact, 5] = np.round(rows[is_exact, 5], 8)
-    return rows
+    return aggregate(Candles.from_rows(minutes, "1m"), timeframe).rows
 
 
 def _merged(fetched: Float64s, waiting: Float64s, start: int, until: int) -> Float64s:

@@ -98,11 +98,6 @@ def _may_run(name: str, now: datetime) -> bool:
     )
 
 
-def central_timeframes() -> set[str]:
-    """The timeframes the central feed runs on."""
-    return set(AlgorithmPreferences.objects.central().values_list("configuration__timeframe", flat=True))
-
-
 def timetable_of(feed: str) -> Timetable | None:
     """The schedule of a premium feed, as it stands in django-celery-beat."""
     task = PeriodicTask.objects.filter(name=feed).select_related("crontab", "interval").first()

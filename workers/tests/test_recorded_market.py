@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import requests
 
 from engine.tests.market import RECORDED, generated
 from workers.tests.product import Product, running_product
@@ -55,8 +56,9 @@ def replay(product: Product, recording: Path, start: datetime) -> int:
     product.start_simulator("--stepped", *arguments)
     product.manage("bootstrap")
     product.start("heartbeat", "worker-sweep")
-    product.wait_for("the backfill", lambda: product.watermark("2m"))
-    return product.watermark("2m")
+    now: int = requests.get(f"{product.values['SIMULATOR_URL']}/api/v3/time", timeout=10).json()["serverTime"]
+    product.wait_for("the backfill", lambda: product.watermark("2m") >= now)
+    return now
 
 
 def run_sweep(product: Product, slot_ms: int) -> None:

@@ -24,7 +24,7 @@ export function inWords(cell, now) {
   if (!state) return "no verdict yet";
   const ago = cell.calledAt === null ? "" : `${ageInWords(now - cell.calledAt)} ago`;
   if (isActive(state)) return cell.calledSignal === state ? `${state}, called ${ago}` : state;
-  const called = ago ? `${cell.calledSignal} called ${ago}` : "never called";
+  const called = ago ? `last call ${cell.calledSignal} ${ago}` : "no call yet";
   if (state === NO_OPINION) return `no opinion (${cell.reason}), ${called}`;
   return `DO NOTHING, ${called}`;
 }

@@ -1,4 +1,4 @@
-/** <sweep-status>: the last sweep and the next one. `show({ sweep, period }, now)`. */
+/** <sweep-status>: the last sweep and the next one. `show({ sweep, nextSlot }, now)`; sweep is null before the first. */
 
 import { count, countdown, exactClock, seconds, utc } from "../model/format.js";
 import { make, setData, setText } from "./dom.js";
@@ -29,6 +29,7 @@ class SweepStatus extends HTMLElement {
   }
 
   show({ sweep, nextSlot }, now) {
+    setData(this, "known", sweep ? "sweep" : "next");
     if (sweep) {
       setText(this.values.slot, exactClock(sweep.slot));
       this.values.slot.title = `${utc(sweep.slot)}, ${count(sweep.tickers)} tickers`;
