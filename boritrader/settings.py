@@ -239,6 +239,9 @@ LOGGING = {
         # The web server already logs each request.
         "django.request": {"level": "ERROR"},
         "axes": {"level": "WARNING"},
-        "httpx": {"level": "WARNING"},
+        # Thousands of tasks a minute: Flower shows them, and each sweep says in one line how it ended.
+        "celery.worker.strategy": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING"},
+        "celery.beat": {"level": "WARNING"},
     },
 }

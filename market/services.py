@@ -34,7 +34,9 @@ class PopulateCounts(TypedDict):
 
 def bootstrap_universe(exchange: str) -> Universe:
     """The exchange's rules, made with their defaults if there are none yet."""
-    universe, _ = Universe.objects.get_or_create(exchange=exchange)
+    # All of a simulated market was asked for; a real one has the same asset against a dozen others.
+    quote_assets = "" if settings.IS_SIMULATED else "USDT"
+    universe, _ = Universe.objects.get_or_create(exchange=exchange, defaults={"quote_assets": quote_assets})
     return universe
 
 

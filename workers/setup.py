@@ -210,6 +210,8 @@ def main() -> int:
         make_venv(ROOT / ".venv")
         install_python_packages(ROOT / ".venv", with_tests=arguments.tests)
         build_bundle(ROOT / ".venv")
+        # The web server looks for it at every start, though only containers collect files into it.
+        (ROOT / "staticfiles").mkdir(exist_ok=True)
         if arguments.tests:
             require_chromium()
     except SetupFailed as problem:

@@ -146,7 +146,7 @@ def programs(values: Mapping[str, str]) -> list[Program]:
 
     The simulated exchange comes first: it needs no database, and the rows of the others are made from its tickers.
     """
-    celery = ("-m", "celery", "-A", "workers")
+    celery = ("-m", "celery", "-A", "workers", "--quiet")
     worker = (*celery, "worker", "--without-gossip", "--without-mingle", "-E", "-c", "2")
     table: list[tuple[str, tuple[str, ...]]] = [
         ("heartbeat", ("manage.py", "run_heartbeat")),
@@ -204,6 +204,7 @@ def announce(supervisor: Supervisor, values: Mapping[str, str]) -> bool:
         f"  Health    {page}/health/",
         f"  Flower    http://127.0.0.1:{values['FLOWER_PORT']}/  (user operator, password in .run/env)",
         "  Logs      .run/logs/",
+        "  Log in    as one of the demo people that bootstrap printed above (again: .run/logs/bootstrap.log)",
         "Ctrl-C stops everything; the data stay.",
     ):
         supervisor.say(line)

@@ -174,6 +174,11 @@ def _close(sweep: Sweep, now: datetime) -> Sweep | None:
     if Sweep.objects.open().filter(pk=sweep.pk).update(**values) != 1:
         return None
     sweep.refresh_from_db()
+    logger.info(
+        "%s closed: %d tickers in %d ms (%d ok, %d stale, %d failed, %d missing), %d verdicts, %d calls%s",
+        sweep, sweep.tickers, sweep.duration_ms, ok, stale, failed, missing, results, calls,
+        f"; {sweep.note}" if sweep.note else "",
+    )  # fmt: skip
     return sweep
 
 
