@@ -17,13 +17,13 @@ from django.views.decorators.http import require_GET
 from accounts.models import User
 from billing.entitlements import entitlements
 from dashboard.freshness import freshness, market_frame
-from dashboard.services import Following, followed_by
 from live.messages import MarketFrame, SweepClosedFrame
 from market import clock
 from market.models import Ticker, Timeframe
 from market.store import CandleStore
 from signals.models import Call, Configuration, LatestSignal
 from signals.services.evaluation import to_ms
+from signals.services.following import Following, followed_by
 from signals.services.sweeps import closed_frame
 
 NEWEST_CALLS = 200

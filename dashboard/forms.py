@@ -6,7 +6,6 @@ from django import forms
 
 from accounts.models import User
 from billing.entitlements import Entitlements
-from dashboard.services import active_tickers
 from market.models import Ticker
 from signals.models import AlgorithmPreferences, Configuration
 from signals.services.following import BeyondPlan, follow
@@ -30,7 +29,7 @@ class FollowingForm(forms.Form):
         central = AlgorithmPreferences.objects.central().values("configuration")
         configurations = Configuration.objects.filter(pk__in=central).select_related("algorithm")
         self.fields["configurations"].queryset = configurations.order_by("algorithm__name")  # type: ignore[attr-defined]
-        self.fields["tickers"].queryset = active_tickers()  # type: ignore[attr-defined]
+        self.fields["tickers"].queryset = Ticker.objects.active().order_by("symbol")  # type: ignore[attr-defined]
 
     def clean(self) -> dict[str, Any]:
         chosen = super().clean() or {}

@@ -17,9 +17,9 @@ from billing.entitlements import Entitlements, entitlements
 from dashboard.api import answer
 from dashboard.forms import FollowingForm
 from dashboard.freshness import freshness, market_frame
-from dashboard.services import follow_default, followed_by
 from market import clock
 from signals.services.evaluation import to_ms
+from signals.services.following import follow_default, followed_by
 from signals.services.sweeps import closed_frame
 
 

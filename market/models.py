@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from django.conf import settings
 from django.db import models
 
 from engine.candles import TIMEFRAMES
@@ -51,8 +52,8 @@ class Universe(models.Model):
 
 class TickerQuerySet(models.QuerySet["Ticker"]):
     def active(self) -> TickerQuerySet:
-        """Followed, listed and trading: what a sweep covers."""
-        return self.filter(is_followed=True, status=Ticker.Status.TRADING)
+        """Followed, listed and trading on this installation's exchange: what a sweep covers."""
+        return self.filter(exchange=settings.EXCHANGE, is_followed=True, status=Ticker.Status.TRADING)
 
 
 class Ticker(models.Model):

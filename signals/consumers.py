@@ -26,7 +26,7 @@ class NotificationConsumer(LiveConsumer):
     """Signals of the pairs a user follows, the user's premium results, and what concerns the user alone."""
 
     async def groups_for(self, user: AbstractBaseUser) -> list[str]:
-        return await _in_thread(delivery.groups_of)(cast("User", user))
+        return await _in_thread(delivery.groups_of)(user=cast("User", user), now=datetime.now(UTC))
 
     async def can_join(self, user: AbstractBaseUser, pairs: Sequence[Pair]) -> list[RefusedPair]:
         now = datetime.now(UTC)
@@ -35,7 +35,8 @@ class NotificationConsumer(LiveConsumer):
         )
 
     async def replay(self, user: AbstractBaseUser, since: int) -> list[ServerFrame] | None:
-        frames = await _in_thread(delivery.replay)(cast("User", user), since=from_ms(since))
+        find = _in_thread(delivery.replay)
+        frames = await find(user=cast("User", user), since=from_ms(since), now=datetime.now(UTC))
         return cast("list[ServerFrame] | None", frames)
 
     async def rights_hold(self, user: AbstractBaseUser) -> bool:

@@ -61,19 +61,6 @@ class AlgorithmPreferencesQuerySet(models.QuerySet["AlgorithmPreferences"]):
             user__username=settings.MASTER_BOT_USERNAME, configuration__algorithm__is_enabled=True
         )
 
-    def following(self) -> AlgorithmPreferencesQuerySet:
-        """Enabled, and fed by the central feed rather than by a schedule of its own."""
-        central = AlgorithmPreferences.objects.central().values("configuration")
-        return self.enabled().filter(execution_frequency="", configuration__in=central)
-
-    def pairs(self) -> list[tuple[str, str]]:
-        """The (algorithm, ticker symbol) pairs of these preferences, in two queries however many there are."""
-        active = list(Ticker.objects.active().values_list("symbol", flat=True))
-        chosen = self.values_list("configuration__algorithm", "all_tickers", "tickers__symbol")
-        everything = {algorithm for algorithm, all_tickers, _ in chosen if all_tickers}
-        some = {(algorithm, symbol) for algorithm, _, symbol in chosen if symbol and algorithm not in everything}
-        return sorted(some | {(algorithm, symbol) for algorithm in everything for symbol in active})
-
 
 class AlgorithmPreferences(models.Model):
     """What a user wants of one configuration: on which tickers, and (premium) on which schedule of their own.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.conf import settings
 from django.db import transaction
 from django.utils.crypto import salted_hmac
 
@@ -15,7 +14,7 @@ from billing.models import PlanGrant, PlanName
 from market.models import Ticker
 from signals.models import AlgorithmPreferences
 from signals.services.configurations import configuration_for
-from signals.services.following import central_configurations, follow
+from signals.services.following import follow_default
 from signals.services.schedules import sync_premium_schedule
 
 
@@ -71,19 +70,9 @@ def _person(username: str, *, is_staff: bool = False, is_superuser: bool = False
 
 
 def _follow_something(user: User, now: datetime) -> None:
-    """The most the plan allows, most traded tickers first; only for somebody who follows nothing yet."""
-    tickers = list(Ticker.objects.active().filter(exchange=settings.EXCHANGE).order_by("-quote_volume_24h"))
-    if AlgorithmPreferences.objects.for_user(user).exists() or not tickers:
-        return
-    allowed = entitlements(user, now=now)
-    all_tickers = allowed.followed_tickers >= len(tickers)
-    follow(
-        user=user,
-        configurations=central_configurations()[: allowed.followed_algorithms],
-        tickers=[] if all_tickers else tickers[: allowed.followed_tickers],
-        all_tickers=all_tickers,
-        allowed=allowed,
-    )
+    """As much as the plan allows; only for somebody who follows nothing yet."""
+    if Ticker.objects.active().exists() and not AlgorithmPreferences.objects.for_user(user).exists():
+        follow_default(user=user, allowed=entitlements(user, now=now))
 
 
 def _give_own_schedule(user: User, now: datetime) -> None:

@@ -9,12 +9,14 @@ from typing import Any
 from django.db import connection
 
 from accounts.models import User
+from billing.entitlements import entitlements
 from engine.candles import CATCH_UP, TIMEFRAMES
 from live.frames import Delivery
 from live.groups import MARKET_GROUP, group_name, user_group
 from live.messages import SignalFrame
 from signals.models import CENTRAL, AlgorithmPreferences, Configuration, LatestSignal, Sweep
 from signals.services.evaluation import Judgement, LatestSignals, Plan, owner_of, symbol_of, to_ms
+from signals.services.following import followed_by
 from signals.services.sweeps import closed_frame
 
 # A browser that was away for more verdicts than this fetches the page's data anew.
@@ -178,26 +180,37 @@ def _frame_of_row(row: tuple[Any, ...]) -> SignalFrame:
     }
 
 
-def groups_of(user: User) -> list[str]:
-    """The groups a user's socket is joined to: own and market, and one per pair the user follows."""
-    pairs = AlgorithmPreferences.objects.for_user(user).following().pairs()
-    return [user_group(user.pk), MARKET_GROUP, *(group_name(algorithm, ticker) for algorithm, ticker in pairs)]
+def groups_of(*, user: User, now: datetime) -> list[str]:
+    """The groups a user's socket is joined to: own and market, and one per pair of the central feed they see."""
+    following = followed_by(user=user, allowed=entitlements(user, now=now))
+    symbols = {ticker.pk: ticker.symbol for ticker in following.tickers}
+    pairs = [
+        group_name(configuration.algorithm_id, symbols[ticker])
+        for configuration in following.configurations
+        if configuration.pk in following.central_ids
+        for ticker in following.pairs[configuration.pk]
+    ]
+    return [user_group(user.pk), MARKET_GROUP, *pairs]
 
 
-def replay(user: User, *, since: datetime) -> list[SignalFrame] | None:
-    """Every verdict of the user's groups written from the slot `since` on; None where that is too much."""
+def replay(*, user: User, since: datetime, now: datetime) -> list[SignalFrame] | None:
+    """Every verdict of what the user sees that was written from the slot `since` on; None where that is too much."""
+    following = followed_by(user=user, allowed=entitlements(user, now=now))
+    own = dict(
+        AlgorithmPreferences.objects.for_user(user).exclude(execution_frequency="").values_list("configuration", "pk")
+    )
     frames: list[SignalFrame] = []
-    wanted = AlgorithmPreferences.objects.for_user(user).enabled().select_related("configuration")
-    for preference in wanted.prefetch_related("tickers"):
+    for configuration, tickers in following.pairs.items():
         found = find_results(
             since=since,
             until=FOR_EVER,
-            configuration_ids=[preference.configuration_id],
-            ticker_ids=None if preference.all_tickers else [ticker.pk for ticker in preference.tickers.all()],
+            configuration_ids=[configuration],
+            ticker_ids=sorted(tickers),
             most=MOST_REPLAYED + 1 - len(frames),
         )
-        if preference.execution_frequency:
-            found = [frame | {"feed": preference.feed} for frame in found]
+        if configuration in own:
+            feed = f"premium:{user.pk}:{own[configuration]}"
+            found = [frame | {"feed": feed} for frame in found]
         frames += found
         if len(frames) > MOST_REPLAYED:
             return None

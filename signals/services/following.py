@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
+from operator import or_
 
 from django.db import transaction
+from django.db.models import Q
 
 from accounts.models import User
 from billing.entitlements import Entitlements, entitlements
@@ -17,6 +21,77 @@ from signals.models import AlgorithmPreferences, Configuration
 
 class BeyondPlan(ValueError):
     """More than the plan allows. The message says how much that is. Remedy: choose fewer, or another plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """What a user sees: configurations by name, tickers by symbol, and which go together."""
+
+    configurations: tuple[Configuration, ...]
+    tickers: tuple[Ticker, ...]
+    pairs: dict[int, frozenset[int]]  # configuration -> tickers
+    central_ids: frozenset[int] = frozenset()  # those of the configurations that the central feed runs
+    hidden_configurations: int = 0  # followed, but beyond what the plan shows
+    hidden_tickers: int = 0
+
+    def ticker(self, symbol: str) -> Ticker | None:
+        """The followed ticker of this symbol, or None."""
+        return next((ticker for ticker in self.tickers if ticker.symbol == symbol), None)
+
+    def rows(self, *, ticker: str | None = None, algorithm: str | None = None) -> Q:
+        """Picks these pairs (of one ticker, of one algorithm) out of anything that has both: verdicts and calls.
+
+        One term for each distinct set of tickers, which is one for whoever uses our pages.
+        """
+        wanted = {one.pk for one in self.configurations if algorithm in (None, one.algorithm_id)}
+        named = frozenset(one.pk for one in self.tickers if ticker in (None, one.symbol))
+        groups: dict[frozenset[int], list[int]] = {}
+        for configuration, tickers in self.pairs.items():
+            if configuration in wanted and tickers & named:
+                groups.setdefault(tickers & named, []).append(configuration)
+        terms = [Q(configuration__in=ids, ticker__in=tickers) for tickers, ids in groups.items()]
+        return reduce(or_, terms, Q(pk__in=[]))
+
+
+def followed_by(*, user: User, allowed: Entitlements) -> Following:
+    """What `user` follows, cut to what the plan allows now: a plan that ended hides the rest and deletes nothing.
+
+    Four queries, however much is followed.
+    """
+    preferences = list(
+        AlgorithmPreferences.objects.for_user(user)
+        .enabled()
+        .select_related("configuration__algorithm")
+        .order_by("configuration__algorithm__name", "configuration")
+    )
+    if not preferences:
+        return Following((), (), {})
+    central_ids = set(AlgorithmPreferences.objects.central().values_list("configuration", flat=True))
+    shown = [one for one in preferences if allowed.own_schedules or one.configuration_id in central_ids]
+    shown = shown[: allowed.followed_algorithms]
+    chosen = _chosen_tickers(shown)
+    active = list(Ticker.objects.active().order_by("symbol"))
+    wanted = [ticker for ticker in active if any(one.all_tickers or ticker.pk in chosen[one.pk] for one in shown)]
+    tickers = wanted[: allowed.followed_tickers]
+    seen = frozenset(ticker.pk for ticker in tickers)
+    return Following(
+        configurations=tuple(one.configuration for one in shown),
+        tickers=tuple(tickers),
+        pairs={one.configuration_id: seen if one.all_tickers else seen & chosen[one.pk] for one in shown},
+        central_ids=frozenset(one.configuration_id for one in shown) & central_ids,
+        hidden_configurations=len(preferences) - len(shown),
+        hidden_tickers=len(wanted) - len(tickers),
+    )
+
+
+def _chosen_tickers(preferences: Sequence[AlgorithmPreferences]) -> dict[int, set[int]]:
+    """Preference -> the tickers named one by one. Read from the table between, so that no Ticker is loaded twice."""
+    chosen: dict[int, set[int]] = {one.pk: set() for one in preferences}
+    named = [one.pk for one in preferences if not one.all_tickers]
+    rows = AlgorithmPreferences.tickers.through.objects.filter(algorithmpreferences__in=named)
+    for preference_id, ticker_id in rows.values_list("algorithmpreferences_id", "ticker_id"):
+        chosen[preference_id].add(ticker_id)
+    return chosen
 
 
 @transaction.atomic
@@ -43,15 +118,30 @@ def follow(
         raise BeyondPlan(
             f"The {allowed.plan.label} plan follows up to {allowed.followed_tickers} tickers; you chose {len(tickers)}."
         )
-    mine = AlgorithmPreferences.objects.for_user(user).filter(execution_frequency="")
-    mine.exclude(configuration__in=configurations).delete()
+    User.objects.select_for_update().get(pk=user.pk)  # two open pages take turns
+    mine = AlgorithmPreferences.objects.for_user(user)
+    mine.filter(execution_frequency="").exclude(configuration__in=configurations).delete()
+    scheduled = set(mine.exclude(execution_frequency="").values_list("configuration", flat=True))
     for configuration in configurations:
-        preference, _ = AlgorithmPreferences.objects.update_or_create(
-            user=user,
-            configuration=configuration,
-            defaults={"all_tickers": all_tickers, "is_enabled": True},
-        )
-        preference.tickers.set([] if all_tickers else tickers)
+        if configuration.pk not in scheduled:
+            preference, _ = mine.update_or_create(
+                user=user, configuration=configuration, defaults={"all_tickers": all_tickers, "is_enabled": True}
+            )
+            preference.tickers.set([] if all_tickers else tickers)
+
+
+def follow_default(*, user: User, allowed: Entitlements) -> None:
+    """Makes the user follow as much of the central feed as the plan allows: the most traded tickers first."""
+    tickers = Ticker.objects.active()
+    all_tickers = tickers.count() <= allowed.followed_tickers
+    most_traded = tickers.order_by("-quote_volume_24h", "symbol")[: allowed.followed_tickers]
+    follow(
+        user=user,
+        configurations=central_configurations()[: allowed.followed_algorithms],
+        tickers=[] if all_tickers else list(most_traded),
+        all_tickers=all_tickers,
+        allowed=allowed,
+    )
 
 
 def central_configurations() -> list[Configuration]:

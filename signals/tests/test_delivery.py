@@ -8,6 +8,7 @@ from django.db.utils import InternalError
 
 from accounts.models import User
 from billing.entitlements import entitlements
+from billing.models import PlanGrant
 from live.groups import MARKET_GROUP, group_name, user_group
 from live.messages import SignalFrame
 from market.models import Ticker
@@ -19,6 +20,7 @@ from signals.services.following import (
     BeyondPlan,
     central_configurations,
     follow,
+    follow_default,
     may_stay,
     refused_pairs,
 )
@@ -96,7 +98,7 @@ def test_an_old_sweep_is_not_told_again(done: Sweep) -> None:
 def test_a_replay_gives_what_the_user_follows_and_nothing_else(done: Sweep, bob: User, tickers: list[Ticker]) -> None:
     _follow(bob, tickers[:2])
 
-    frames = delivery.replay(bob, since=NOON)
+    frames = delivery.replay(user=bob, since=NOON, now=NOON)
 
     assert frames is not None
     assert {frame["ticker"] for frame in frames} == {"BTCUSDT", "ETHUSDT"}
@@ -110,7 +112,7 @@ def test_a_replay_of_too_much_asks_for_a_reload(
     _follow(bob, tickers)
     monkeypatch.setattr(delivery, "MOST_REPLAYED", 5)
 
-    assert delivery.replay(bob, since=NOON) is None
+    assert delivery.replay(user=bob, since=NOON, now=NOON) is None
 
 
 def test_a_user_is_joined_to_the_groups_of_the_pairs_they_follow(
@@ -120,8 +122,30 @@ def test_a_user_is_joined_to_the_groups_of_the_pairs_they_follow(
 
     algorithms = [one.algorithm_id for one in central_configurations()[:3]]
     expected = {group_name(algorithm, ticker.symbol) for algorithm in algorithms for ticker in tickers[:2]}
-    assert set(delivery.groups_of(bob)) == expected | {MARKET_GROUP, user_group(bob.pk)}
-    assert set(delivery.groups_of(charlie)) == {MARKET_GROUP, user_group(charlie.pk)}
+    assert set(delivery.groups_of(user=bob, now=NOON)) == expected | {MARKET_GROUP, user_group(bob.pk)}
+    assert set(delivery.groups_of(user=charlie, now=NOON)) == {MARKET_GROUP, user_group(charlie.pk)}
+
+
+def test_a_plan_that_ended_cuts_what_is_joined_and_deletes_nothing(tickers: list[Ticker], alice: User) -> None:
+    follow_default(user=alice, allowed=entitlements(alice, now=NOON))
+    before = delivery.groups_of(user=alice, now=NOON)
+
+    PlanGrant.objects.filter(user=alice).update(ends_at=NOON)
+    after = delivery.groups_of(user=alice, now=NOON)
+
+    assert len(before) == 12 * 3 + 2
+    assert len(after) == 3 * 3 + 2
+    assert AlgorithmPreferences.objects.for_user(alice).count() == 12
+
+
+def test_following_leaves_a_preference_with_its_own_schedule_alone(tickers: list[Ticker], alice: User) -> None:
+    premium = _premium_sweep(alice, tickers[:1], {})
+
+    follow_default(user=alice, allowed=entitlements(alice, now=NOON))
+
+    own = AlgorithmPreferences.objects.for_user(alice).get(configuration=premium.configuration_ids[0])
+    assert (own.execution_frequency, own.all_tickers) == ("*/2 * * * *", False)
+    assert list(own.tickers.all()) == tickers[:1]
 
 
 def test_a_free_user_follows_no_more_than_the_plan_allows(tickers: list[Ticker], bob: User) -> None:
