@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import subprocess
 import time
@@ -43,6 +44,10 @@ class Product:
     def start(self, *names: str) -> None:
         for name in names:
             self._launch(self._table[name])
+
+    def launch_again(self, name: str, second_name: str) -> None:
+        """One more process of the same command."""
+        self._launch(dataclasses.replace(self._table[name], name=second_name))
 
     def start_simulator(self, *arguments: str) -> None:
         port = self.values["SIMULATOR_PORT"]
