@@ -40,9 +40,9 @@ def bootstrap_universe(exchange: str) -> Universe:
     return universe
 
 
-def get_available_tickers(exchange: str | None = None) -> list[Ticker]:
+def get_available_tickers() -> list[Ticker]:
     """Every ticker that is followed, listed and trading, in the order of its symbol."""
-    return list(Ticker.objects.active().filter(exchange=exchange or settings.EXCHANGE).order_by("symbol"))
+    return list(Ticker.objects.active().order_by("symbol"))
 
 
 @transaction.atomic

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 from django.test import override_settings
+from pytest_django import Settings
 
 from exchanges.base import Symbol
 from exchanges.simulator import SimulatorConfig, running_in_thread
@@ -17,6 +18,12 @@ NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 VOLUMES = {"BTCUSDT": 9e9, "ETHUSDT": 4e9, "ETHBTC": 500.0, "DOGEUSDT": 2e6, "币安人生USDT": 7e6}
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _real_market(settings: Settings) -> None:
+    """The universe of a real market begins with one quote asset."""
+    settings.IS_SIMULATED = False
 
 
 def symbol_of(base: str, quote: str, *, is_trading: bool = True) -> Symbol:
@@ -123,7 +130,8 @@ def test_the_markets_of_another_exchange_are_left_alone() -> None:
     populate_tickers(listed=LISTED[:1], volumes={}, exchange="binance", now=NOW)
 
     assert Ticker.objects.filter(exchange="simulated").exclude(status=Ticker.Status.DELISTED).count() == 6
-    assert [ticker.exchange for ticker in get_available_tickers("binance")] == ["binance"]
+    assert Ticker.objects.filter(exchange="binance", is_followed=True).count() == 1
+    assert {ticker.exchange for ticker in get_available_tickers()} == {"simulated"}
 
 
 def test_an_operators_edit_of_the_universe_stays() -> None:
@@ -135,10 +143,10 @@ def test_an_operators_edit_of_the_universe_stays() -> None:
 def test_the_task_asks_the_exchange_and_says_what_it_did() -> None:
     with (
         running_in_thread(SimulatorConfig(tickers=40, stepped=True)) as simulator,
-        override_settings(SIMULATOR_URL=simulator.rest_url),
+        override_settings(SIMULATOR_URL=simulator.rest_url, IS_SIMULATED=True),
     ):
         first, second = tasks.populate_tickers(), tasks.populate_tickers(asked_by="a newer version")
 
     assert first["listed"] == first["created"] == Ticker.objects.count() == 40
     assert second["created"] == 0
-    assert {"BTCUSDT", "ETHUSDT"} <= followed()
+    assert len(followed()) == 40, "a simulated market is followed whole"

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.conf import settings
 from django.db import connection
+from pytest_django import Settings
 from redis import Redis
 
 from accounts.models import User
@@ -112,8 +113,8 @@ def test_a_slot_without_a_time_zone_is_refused(tickers: list[Ticker]) -> None:
     assert not Sweep.objects.exists()
 
 
-def test_before_the_first_backfill_there_is_no_sweep(tickers: list[Ticker], settings: object) -> None:
-    settings.WATERMARK_WAIT = timedelta(0)  # type: ignore[attr-defined]
+def test_before_the_first_backfill_there_is_no_sweep(tickers: list[Ticker], settings: Settings) -> None:
+    settings.WATERMARK_WAIT = timedelta(0)
     watermark.publish({})
 
     central_sweep.apply(kwargs={"slot": NOON.isoformat()}, throw=True)
@@ -133,8 +134,8 @@ def test_an_emptied_redis_does_not_stop_the_sweep(tickers: list[Ticker]) -> None
     assert Sweep.objects.get().note == ""
 
 
-def test_a_sweep_says_what_was_late(tickers: list[Ticker], settings: object) -> None:
-    settings.WATERMARK_WAIT = timedelta(0)  # type: ignore[attr-defined]
+def test_a_sweep_says_what_was_late(tickers: list[Ticker], settings: Settings) -> None:
+    settings.WATERMARK_WAIT = timedelta(0)
     watermark.publish({"2m": int((NOON - timedelta(minutes=2)).timestamp() * 1000)})
 
     central_sweep.apply(kwargs={"slot": NOON.isoformat()}, throw=True)

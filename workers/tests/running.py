@@ -42,8 +42,9 @@ class Running:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self._lines.put(line.rstrip("\n"))
+        with self.process.stdout as output:
+            for line in output:
+                self._lines.put(line.rstrip("\n"))
         self._lines.put(None)
 
     def line(self, pattern: str) -> re.Match[str]:
