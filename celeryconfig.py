@@ -9,7 +9,7 @@ from kombu import Queue
 broker_url = os.environ.get("BROKER_URL", "")
 broker_connection_retry_on_startup = True
 broker_transport_options = {
-    # Three times the longest hard limit: a message is only given to another worker when its task is surely dead.
+    # Well above the longest hard limit (660 s): a message is only given to another worker when its task is surely dead.
     "visibility_timeout": 1800,
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
@@ -33,7 +33,6 @@ task_create_missing_queues = False
 task_routes = {
     "signals.tasks.central_sweep": {"queue": "sweep"},
     "signals.tasks.evaluate_tickers": {"queue": "sweep"},
-    "signals.tasks.close_sweeps": {"queue": "sweep"},
     "signals.tasks.premium_sweep": {"queue": "premium"},
 }
 
@@ -48,6 +47,10 @@ worker_max_tasks_per_child = 20_000
 worker_cancel_long_running_tasks_on_connection_loss = False
 worker_hijack_root_logger = False
 worker_send_task_events = True
+
+# Celery's own habit is to close the database connection after every task, which costs more than the task. Ours are kept
+# for CONN_MAX_AGE and looked at before each task: workers.celery.
+CELERY_DB_REUSE_MAX = 2**62
 
 # Results are rows of ours. django-celery-results keeps the few tasks somebody reads: those say ignore_result=False.
 task_ignore_result = True

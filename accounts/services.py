@@ -3,6 +3,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal, cast
 
+from axes.models import AccessAttempt
+from django.conf import settings
+from django.db.models import Sum
+
 from accounts.models import Notification, User
 from live.messages import WIRE_VERSION, NotificationFrame
 
@@ -25,3 +29,9 @@ def notify(
         created_at=int(now.timestamp() * 1000),
     )
     return notification, frame
+
+
+def failed_log_ins(*, address: str | None, now: datetime) -> int:
+    """How many wrong passwords came from an address lately, whatever the names: somebody may try one on many people."""
+    lately = AccessAttempt.objects.filter(ip_address=address, attempt_time__gt=now - settings.AXES_COOLOFF_TIME)
+    return lately.aggregate(failures=Sum("failures_since_start"))["failures"] or 0

@@ -31,8 +31,8 @@ async def run_relay() -> None:
     assert isinstance(layer, LiveChannelLayer)
     ask = database_sync_to_async(delivery.catch_up, thread_sensitive=False)
 
-    async def catch_up(cursor: datetime | None) -> tuple[list[Delivery], datetime]:
-        return await ask(cursor, now=datetime.now(UTC))
+    async def catch_up(told: delivery.Told | None) -> tuple[list[Delivery], delivery.Told]:
+        return await ask(told, now=datetime.now(UTC))
 
     await Relay(layer=layer, url=settings.LIVE_URL, catch_up=catch_up).run()
 

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-env = environ.Env()
+
+class Environment(environ.Env):  # type: ignore[misc]
+    """A variable that is given but empty counts as not given: of those in .env.example most are."""
+
+    def get_value(self, var: str, *arguments: Any, default: Any = environ.Env.NOTSET, **options: Any) -> Any:
+        if default is not self.NOTSET and self.ENVIRON.get(var) == "":
+            return default
+        return super().get_value(var, *arguments, default=default, **options)
+
+
+env = Environment()
 # Fills os.environ without overwriting, so that celeryconfig.py sees the same values.
 environ.Env.read_env(BASE_DIR / ".run" / "env", overwrite=False)
 

@@ -172,8 +172,10 @@ LOGIN_REDIRECT_URL = "dashboard:show-signals"
 LOGOUT_REDIRECT_URL = "accounts:log-in"
 SESSION_COOKIE_AGE = 14 * 24 * 3600
 
-# Ten wrong passwords for one name from one address close that pair for a quarter of an hour.
+# Ten wrong passwords for one name from one address close that pair for a quarter of an hour; fifty for whatever names
+# close the address.
 AXES_FAILURE_LIMIT = 10
+FAILED_LOG_INS_PER_ADDRESS = 50
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_LOCKOUT_TEMPLATE = "accounts/locked_out.html"
@@ -214,12 +216,18 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
-# WhiteNoise serves straight from the applications' folders, so that `make run` needs no collectstatic.
-WHITENOISE_USE_FINDERS = True
+# WhiteNoise serves straight from the applications' folders, so that `make run` needs no collectstatic. An image collects:
+# its files are named by their contents, kept by browsers for ever, and there compressed.
+IS_STATIC_COLLECTED = env.bool("COLLECTED_STATIC", default=False)
+WHITENOISE_USE_FINDERS = not IS_STATIC_COLLECTED
 WHITENOISE_AUTOREFRESH = DEBUG
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        if IS_STATIC_COLLECTED
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    },
 }
 
 # --- Beat and task results --------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_GET
 
 from accounts.models import User
 from billing.entitlements import entitlements
-from dashboard.freshness import freshness, market_frame
+from dashboard.freshness import freshness, market_freshness
 from live.messages import MarketFrame, SweepClosedFrame
 from market import clock
 from market.models import Ticker, Timeframe
@@ -132,7 +132,7 @@ def get_matrix(request: HttpRequest) -> HttpResponse:
             sweep=closed_frame(feed.sweep) if feed.sweep else None,
             period=round(feed.period.total_seconds() * 1000),
             next_slot=to_ms(feed.next_slot),
-            market=market_frame(now),
+            market=market_freshness(now).frame,
             calls=_calls(user, following.rows()),
         )
     )

@@ -8,7 +8,7 @@ from accounts.models import User
 from billing.entitlements import Entitlements
 from market.models import Ticker
 from signals.models import AlgorithmPreferences, Configuration
-from signals.services.following import BeyondPlan, follow
+from signals.services.following import BeyondPlan, Following, follow
 
 
 class FollowingForm(forms.Form):
@@ -30,6 +30,13 @@ class FollowingForm(forms.Form):
         configurations = Configuration.objects.filter(pk__in=central).select_related("algorithm")
         self.fields["configurations"].queryset = configurations.order_by("algorithm__name")  # type: ignore[attr-defined]
         self.fields["tickers"].queryset = Ticker.objects.active().order_by("symbol")  # type: ignore[attr-defined]
+
+    def hidden_configurations(self, following: Following) -> list[Configuration]:
+        """What is chosen but not shown on the plan, and so replaced by saving. Own schedules stay whatever is saved."""
+        preferences = AlgorithmPreferences.objects.for_user(self.user).enabled().filter(execution_frequency="")
+        hidden = preferences.exclude(configuration__in=following.configurations)
+        ordered = hidden.select_related("configuration__algorithm").order_by("configuration__algorithm__name")
+        return [preference.configuration for preference in ordered]
 
     def clean(self) -> dict[str, Any]:
         chosen = super().clean() or {}

@@ -17,8 +17,18 @@ from signals.services.sweeps import central_timetable
 
 # The heartbeat writes its row every few seconds; without news for this long it is taken for gone.
 HEARTBEAT_SILENCE = timedelta(seconds=30)
+# A stream brings something every few seconds; without a message for this long it is taken for dead.
+MARKET_SILENCE = timedelta(seconds=60)
 # The feed is stale once this many slots have passed since the last one that was closed.
 STALE_AFTER_SWEEPS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class MarketFreshness:
+    """The state of the market data at one instant of our own clock."""
+
+    frame: MarketFrame
+    reason: str  # why they are stale; empty while they are fresh
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +75,13 @@ def _why_stale(sweep: Sweep | None, period: timedelta, at: datetime) -> str:
     return ""
 
 
-def market_frame(at: datetime) -> MarketFrame:
+def market_freshness(at: datetime) -> MarketFreshness:
     """The market data's state, as the heartbeat last wrote it down. A heartbeat that fell silent is not connected.
 
-    `at` is our own clock's, as the heartbeat's `updated_at` is.
+    `at` is our own clock's, as the heartbeat's instants are. One query.
     """
     status = HeartbeatStatus.objects.filter(exchange=settings.EXCHANGE).first()
-    return MarketFrame(
+    frame = MarketFrame(
         type="market",
         v=WIRE_VERSION,
         exchange=settings.EXCHANGE,
@@ -80,3 +90,18 @@ def market_frame(at: datetime) -> MarketFrame:
         at=to_ms(status.updated_at) if status else 0,
         watermarks=status.watermarks if status else {},
     )
+    return MarketFreshness(frame, _why_market_stale(status, at))
+
+
+def _why_market_stale(status: HeartbeatStatus | None, at: datetime) -> str:
+    if status is None:
+        return "the heartbeat has not reported yet"
+    silence = at - status.updated_at
+    if silence >= HEARTBEAT_SILENCE:
+        return f"the heartbeat last reported {silence.total_seconds():.0f} s ago"
+    age = status.age(at)
+    if age is None:
+        return "no market data yet"
+    if age > MARKET_SILENCE.total_seconds():
+        return f"no market data for {age:.0f} s"
+    return "" if status.is_connected else "the exchange's stream is not connected"

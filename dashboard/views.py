@@ -4,7 +4,7 @@ from typing import cast
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.db import DatabaseError
+from django.db import DatabaseError, transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -16,13 +16,17 @@ from accounts.models import User
 from billing.entitlements import Entitlements, entitlements
 from dashboard.api import answer
 from dashboard.forms import FollowingForm
-from dashboard.freshness import freshness, market_frame
+from dashboard.freshness import freshness, market_freshness
+from live.groups import user_group
+from live.messages import WIRE_VERSION, ReloadFrame
+from live.publish import publish
 from market import clock
 from signals.services.evaluation import to_ms
 from signals.services.following import follow_default, followed_by
 from signals.services.sweeps import closed_frame
 
 
+@never_cache
 @login_required
 @require_safe
 def show_signals(request: HttpRequest) -> HttpResponse:
@@ -37,6 +41,7 @@ def show_signals(request: HttpRequest) -> HttpResponse:
     return render(request, "dashboard/signals.html", {"plan": _plan(request), "page": addresses})
 
 
+@never_cache
 @login_required
 @require_http_methods(["GET", "POST"])
 def edit_following(request: HttpRequest) -> HttpResponse:
@@ -44,12 +49,17 @@ def edit_following(request: HttpRequest) -> HttpResponse:
     user, plan = cast("User", request.user), _plan(request)
     form = FollowingForm(request.POST if request.method == "POST" else None, user=user, allowed=plan)
     if request.method == "POST" and form.is_valid() and form.save():
-        messages.success(request, "Saved. These are the signals you follow now.")
+        is_following = bool(form.cleaned_data["configurations"])
+        saved = "These are the signals you follow now." if is_following else "You follow nothing now."
+        messages.success(request, f"Saved. {saved}")
+        _renew_pages(user)
         return redirect("dashboard:show-signals")
     following = followed_by(user=user, allowed=plan)
     context = {
         "form": form,
         "plan": plan,
+        "hidden_configurations": form.hidden_configurations(following),
+        "hidden_tickers": following.hidden_tickers,
         "configurations": form.fields["configurations"].queryset,  # type: ignore[attr-defined]
         "tickers": form.fields["tickers"].queryset,  # type: ignore[attr-defined]
         **_choice(form, {str(one.pk) for one in following.configurations}, {one.symbol for one in following.tickers}),
@@ -73,34 +83,55 @@ def _choice(form: FollowingForm, configurations: set[str], tickers: set[str]) ->
     }
 
 
+@never_cache
 @login_required
 @require_POST
 def choose_default(request: HttpRequest) -> HttpResponse:
     """Follows as much of the central feed as the plan allows."""
-    follow_default(user=cast("User", request.user), allowed=_plan(request))
+    user = cast("User", request.user)
+    follow_default(user=user, allowed=_plan(request))
+    _renew_pages(user)
     return redirect("dashboard:show-signals")
+
+
+def _renew_pages(user: User) -> None:
+    """Lets the user's open pages show what is followed now: they fetch their data anew and join the new groups."""
+    frame = ReloadFrame(type="reload", v=WIRE_VERSION, reason="what you follow has changed")
+    transaction.on_commit(lambda: publish([(user_group(user.pk), frame)]))
 
 
 @never_cache
 @require_safe
 def show_health(request: HttpRequest) -> HttpResponse:
-    """Whether signals are fresh, for monitors: 200 while they are, else 503 with the reason. Nothing secret."""
+    """Whether signals and market data are fresh, for monitors: 200 while they are, else 503 with the reason.
+
+    Nothing secret.
+    """
     at = clock.now()
     try:
-        feed, market = freshness(at), market_frame(timezone.now())
+        feed, market = freshness(at), market_freshness(timezone.now())
     except DatabaseError:
-        return answer({"status": "stale", "reason": "the database does not answer", "at": to_ms(at)}, status=503)
+        return _health({"status": "stale", "reason": "the database does not answer", "at": to_ms(at)})
+    reason = "; ".join(filter(None, [feed.reason, market.reason]))
     sweep = closed_frame(feed.sweep) if feed.sweep else None
-    reply = {
-        "status": "stale" if feed.is_stale else "fresh",
-        "reason": feed.reason,
-        "at": to_ms(at),
-        "sweep": sweep,
-        "sweep_age_ms": to_ms(at) - sweep["slot"] if sweep else None,
-        "period_ms": round(feed.period.total_seconds() * 1000),
-        "market": market,
-    }
-    return answer(reply, status=503 if feed.is_stale else 200)
+    return _health(
+        {
+            "status": "stale" if reason else "fresh",
+            "reason": reason,
+            "at": to_ms(at),
+            "sweep": sweep,
+            "sweep_age_ms": to_ms(at) - sweep["slot"] if sweep else None,
+            "period_ms": round(feed.period.total_seconds() * 1000),
+            "market": market.frame,
+        }
+    )
+
+
+def _health(reply: dict[str, object]) -> HttpResponse:
+    response = answer(reply, status=200 if reply["status"] == "fresh" else 503)
+    # Django logs each 5xx as an error of ours. This one is an answer, and monitors ask every few seconds.
+    response._has_been_logged = True  # type: ignore[attr-defined]
+    return response
 
 
 def _plan(request: HttpRequest) -> Entitlements:

@@ -16,6 +16,9 @@ from engine.candles import Candles
 from engine.compare import Bools
 from engine.parameters import Parameters
 
+# What fits into the column that keeps it.
+MAX_REASON = 80
+
 Int8s = npt.NDArray[np.int8]
 
 
@@ -154,7 +157,7 @@ def _unable(window: Window, reason: str) -> Verdict:
         is_exit=False,
         value=None,
         price=_finite(float(candles.close[-1])) if len(candles) else None,
-        reason=reason,
+        reason=reason[:MAX_REASON],
         candle_closed_at_ms=_closed_at_ms(candles),
         candles_digest=window.digest,
     )

@@ -17,12 +17,13 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from live import client_messages
 from live.client_messages import NotUnderstood, Pace, parse_since
 from live.frames import message_of
-from live.groups import group_name
+from live.groups import group_name, user_group
 from live.layer import LiveChannelLayer
 from live.messages import (
     CLOSE_FAILED,
     CLOSE_POLICY,
     CLOSE_RIGHTS_ENDED,
+    CLOSE_TOO_MANY,
     CLOSE_TRY_AGAIN,
     CLOSE_UNAUTHENTICATED,
     WIRE_VERSION,
@@ -52,6 +53,10 @@ class LiveConsumer(AsyncWebsocketConsumer, ABC):
     @abstractmethod
     async def groups_for(self, user: AbstractBaseUser) -> list[str]:
         """Every group the user is joined to from the start, his own included. One query."""
+
+    @abstractmethod
+    async def most_sockets(self, user: AbstractBaseUser) -> int:
+        """How many sockets the user may have open in one web process."""
 
     @abstractmethod
     async def can_join(self, user: AbstractBaseUser, pairs: Sequence[Pair]) -> list[RefusedPair]:
@@ -102,6 +107,9 @@ class LiveConsumer(AsyncWebsocketConsumer, ABC):
         user = cast("AbstractBaseUser | None", self.scope.get("user"))
         if user is None or not user.is_authenticated:
             await self.close(CLOSE_UNAUTHENTICATED)
+            return
+        if self._layer.count(user_group(user.pk)) >= await self.most_sockets(user):
+            await self.close(CLOSE_TOO_MANY, "too many open pages")
             return
         self._user = user
         self._layer.attach(self.channel_name, self._socket)

@@ -7,6 +7,7 @@ is written as `.XX`, one for each byte of its UTF-8. The escape is reversible, s
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
@@ -19,6 +20,7 @@ _PLAIN = re.compile(r"[^A-Za-z0-9-]")
 _PLAIN_OR_UNDERSCORE = re.compile(r"[^A-Za-z0-9_-]")
 
 
+@lru_cache(maxsize=100_000)
 def group_name(algorithm: str, ticker: str) -> str:
     """`notifications_<algorithm>_<TICKER>`: the group that gets the central feed's verdicts on this pair.
 

@@ -65,6 +65,9 @@ class Table:
     def groups_of(self, channel: str) -> frozenset[str]:
         return frozenset(self._joined.get(channel, ()))
 
+    def count(self, group: str) -> int:
+        return len(self._members.get(group, ()))
+
     def deliver(self, group: str, frame: EncodedFrame) -> int:
         members = self._members.get(group)
         if members is None:
@@ -103,6 +106,10 @@ class LiveChannelLayer(RedisPubSubChannelLayer):  # type: ignore[misc] # channel
     def groups_of(self, channel: str) -> frozenset[str]:
         """The live groups this channel's socket is joined to."""
         return self.table.groups_of(channel)
+
+    def count(self, group: str) -> int:
+        """How many sockets of this event loop are members of the group."""
+        return self.table.count(group)
 
     def deliver(self, group: str, frame: EncodedFrame) -> int:
         """Writes the frame to the group's members in this event loop; how many they are. Never waits, never raises."""

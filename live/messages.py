@@ -182,6 +182,7 @@ ClientMessage = SubscribeMessage | PingMessage
 CLOSE_UNAUTHENTICATED: Final = 4401
 CLOSE_RIGHTS_ENDED: Final = 4403
 CLOSE_TOO_SLOW: Final = 4008
+CLOSE_TOO_MANY: Final = 4429  # more pages open at once than the plan allows
 # Codes of the protocol itself, with what we mean by them.
 CLOSE_POLICY: Final = 1008  # more messages than a page ever sends
 CLOSE_FAILED: Final = 1011  # a fault of ours

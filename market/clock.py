@@ -28,7 +28,7 @@ def now() -> datetime:
 def offset(exchange: str | None = None) -> timedelta:
     """How far the exchange's clock is ahead of ours, as last measured; zero when unknown. Never raises.
 
-    Asks the live store every few seconds at most; while that is unreachable the last known offset stays.
+    Asks the live store every few seconds at most; while that is unreachable or empty the last known offset stays.
     """
     exchange = exchange or settings.EXCHANGE
     asked_at, known = _cache.get(exchange, (float("-inf"), timedelta(0)))
@@ -36,7 +36,8 @@ def offset(exchange: str | None = None) -> timedelta:
         return known
     try:
         stored = live_store().get(_KEY.format(exchange=exchange))
-        known = timedelta(milliseconds=float(stored)) if isinstance(stored, bytes) else timedelta(0)
+        if isinstance(stored, bytes):  # a store that came back empty knows nothing: the last offset stays
+            known = timedelta(milliseconds=float(stored))
     except (RedisError, ValueError) as error:
         logger.warning("the offset of the exchange's clock is not to be had (%s)", type(error).__name__)
     _cache[exchange] = (time.monotonic(), known)

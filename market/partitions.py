@@ -13,6 +13,10 @@ from django.db import OperationalError, connection, transaction
 logger = logging.getLogger(__name__)
 
 LOCK_TRIES = 5
+# How long dropping one partition may wait for older transactions: a backup, an open psql.
+PATIENCE_S = 60
+
+State = Literal["attached", "detaching", "detached"]
 
 # What this process knows to exist; only committed partitions enter.
 _known: set[str] = set()
@@ -83,31 +87,56 @@ def _create_and_attach(table: PartitionedTable, at: datetime, name: str) -> None
 def drop_partitions(table: PartitionedTable, *, before: datetime) -> list[str]:
     """Drops the partitions that end at or before `before`; returns their names.
 
-    Detaching concurrently waits for running queries instead of blocking new ones, so it cannot run in a transaction.
+    Detaching concurrently waits for running queries instead of blocking new ones, so it cannot run in a transaction. One
+    that waits too long is given up and finished by a later call, as is one that was interrupted half-way.
     """
     dropped = []
-    for name in list_partitions(table):
+    for name, state in _find(table):
         if _end_of(table, name) > before:
             continue
-        with connection.cursor() as cursor:
-            parent, child = (connection.ops.quote_name(table.name), connection.ops.quote_name(name))
-            concurrently = "" if connection.in_atomic_block else "CONCURRENTLY"
-            cursor.execute(f"ALTER TABLE {parent} DETACH PARTITION {child} {concurrently}")
-            cursor.execute(f"DROP TABLE {child}")
-        _known.discard(name)
-        dropped.append(name)
+        try:
+            _drop(table, name, state)
+        except OperationalError as error:
+            logger.warning("partition %s could not be dropped, the next prune tries again: %s", name, error)
+        else:
+            _known.discard(name)
+            dropped.append(name)
     return dropped
+
+
+def _drop(table: PartitionedTable, name: str, state: State) -> None:
+    parent, child = (connection.ops.quote_name(table.name), connection.ops.quote_name(name))
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET statement_timeout = '{PATIENCE_S}s'")
+        try:
+            if state == "detaching":
+                cursor.execute(f"ALTER TABLE {parent} DETACH PARTITION {child} FINALIZE")
+            elif state == "attached":
+                concurrently = "" if connection.in_atomic_block else "CONCURRENTLY"
+                cursor.execute(f"ALTER TABLE {parent} DETACH PARTITION {child} {concurrently}")
+            cursor.execute(f"DROP TABLE {child}")
+        finally:
+            if not connection.needs_rollback:
+                cursor.execute("RESET statement_timeout")
 
 
 def list_partitions(table: PartitionedTable) -> list[str]:
     """The names of the table's partitions, oldest first."""
+    return [name for name, state in _find(table) if state == "attached"]
+
+
+def _find(table: PartitionedTable) -> list[tuple[str, State]]:
+    """Every partition by its name, oldest first, also those that an interrupted prune has left behind."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT child.relname FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid "
-            "WHERE inhparent = to_regclass(%s) ORDER BY child.relname",
-            [table.name],
+            "SELECT child.relname, CASE WHEN inhparent IS NULL THEN 'detached' WHEN inhdetachpending THEN 'detaching' "
+            "ELSE 'attached' END "
+            "FROM pg_class child LEFT JOIN pg_inherits ON inhrelid = child.oid "
+            "WHERE child.relkind = 'r' AND child.relname ~ %s ORDER BY child.relname",
+            [f"^{table.name}_[0-9]{{{8 if table.step == 'day' else 4}}}$"],
         )
-        return [name for (name,) in cursor.fetchall()]
+        rows: list[tuple[str, State]] = cursor.fetchall()
+        return rows
 
 
 def _end_of(table: PartitionedTable, name: str) -> datetime:

@@ -175,7 +175,9 @@ class TickerRun(models.Model):
 
     status = models.CharField(max_length=7, choices=Status)
     error = models.CharField(max_length=300, blank=True)
-    results = models.PositiveSmallIntegerField(default=0)
+    results = models.PositiveSmallIntegerField(
+        default=0, help_text="Verdicts it owed; another feed may have been first."
+    )
     calls = models.PositiveSmallIntegerField(default=0)
     holes = models.PositiveSmallIntegerField(default=0, help_text="Older candles that will never get a verdict.")
     duration_ms = models.FloatField(default=0)
@@ -188,17 +190,21 @@ class TickerRun(models.Model):
         return f"sweep {self.sweep_id} ticker {self.ticker_id}: {self.status}"
 
 
+def visible_to(user: User | None, at: datetime) -> models.Q:
+    """The one place that knows who sees which verdicts and calls: strangers see the central feed, delayed.
+
+    A user sees the central feed live, and the configurations of their own premium preferences.
+    """
+    central = AlgorithmPreferences.objects.central().values("configuration")
+    if user is None or not user.is_authenticated:
+        return models.Q(configuration__in=central, candle_closed_at__lte=at - settings.PUBLIC_DELAY)
+    own = AlgorithmPreferences.objects.for_user(user).values("configuration")
+    return models.Q(configuration__in=central) | models.Q(configuration__in=own)
+
+
 class SignalResultQuerySet(models.QuerySet["SignalResult"]):
     def visible_to(self, user: User | None, at: datetime) -> SignalResultQuerySet:
-        """The one place that knows who sees which verdicts: strangers see the central feed, delayed.
-
-        A user sees the central feed live, and the configurations of their own premium preferences.
-        """
-        central = AlgorithmPreferences.objects.central().values("configuration")
-        if user is None or not user.is_authenticated:
-            return self.filter(configuration__in=central, candle_closed_at__lte=at - settings.PUBLIC_DELAY)
-        own = AlgorithmPreferences.objects.for_user(user).values("configuration")
-        return self.filter(models.Q(configuration__in=central) | models.Q(configuration__in=own))
+        return self.filter(visible_to(user, at))
 
 
 class SignalResult(models.Model):
@@ -267,12 +273,7 @@ class LatestSignal(models.Model):
 
 class CallQuerySet(models.QuerySet["Call"]):
     def visible_to(self, user: User | None, at: datetime) -> CallQuerySet:
-        """The same rule as for the verdicts."""
-        central = AlgorithmPreferences.objects.central().values("configuration")
-        if user is None or not user.is_authenticated:
-            return self.filter(configuration__in=central, candle_closed_at__lte=at - settings.PUBLIC_DELAY)
-        own = AlgorithmPreferences.objects.for_user(user).values("configuration")
-        return self.filter(models.Q(configuration__in=central) | models.Q(configuration__in=own))
+        return self.filter(visible_to(user, at))
 
 
 class Call(models.Model):

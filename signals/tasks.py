@@ -10,7 +10,9 @@ from typing import Any
 
 from celery import Task, shared_task
 from django.conf import settings
+from django.db import DatabaseError
 from django.utils.dateparse import parse_datetime
+from kombu.exceptions import OperationalError as BrokerError
 
 from live.publish import publish
 from market import clock
@@ -26,8 +28,10 @@ from signals.services.sweeps import (
     NotEntitled,
     central_timetable,
     check_sweep,
+    forget_resend,
     open_central_sweep,
     open_premium_sweep,
+    overdue_slot,
 )
 
 logger = logging.getLogger(__name__)
@@ -45,7 +49,7 @@ def central_sweep(self: Task[..., None], /, *, slot: str | None = None, **unknow
     if late is None:
         logger.warning("central sweep %s: the market's data is not there yet", at)
         return
-    sweep = open_central_sweep(slot=at, note=late, now=datetime.now(UTC))
+    sweep = open_central_sweep(slot=at, note=late, market_now=clock.now(), now=datetime.now(UTC))
     if sweep is None:
         logger.info("central sweep %s was already run", at)
         return
@@ -86,22 +90,35 @@ def evaluate_tickers(*, sweep_id: int, ticker_ids: Sequence[int], **unknown: Any
         outcome.duration_ms = (time.perf_counter() - started) * 1000
         outcomes.append(outcome)
     written = write_outcomes(plan=plan, outcomes=outcomes, now=datetime.now(UTC))
-    mine = {key: row for key, row in latest.items() if row.ticker_id in written.receipts}
-    publish(deliveries_of(plan=plan, results=written.results, latest=mine))
+    publish(deliveries_of(plan=plan, written=written, latest=latest))
 
 
 @shared_task(expires=10)
 def close_sweeps(**unknown: Any) -> None:
-    """Closes finished sweeps and sends again what was lost. Beat calls it every few seconds."""
+    """Closes finished sweeps, and sends again what was lost: a ticker's task, or a whole sweep's. Every few seconds."""
     for sweep in Sweep.objects.open().order_by("slot"):
-        check = check_sweep(sweep=sweep, now=datetime.now(UTC))
-        if check.closed is not None:
-            publish([closing_of(check.closed)])
-        if check.resend:
+        try:
+            _close_or_send_again(sweep)
+        except (DatabaseError, BrokerError):  # of this sweep; the others are looked at all the same
+            logger.exception("%s could not be looked after; the next look tries again", sweep)
+    slot = overdue_slot(market_now=clock.now())
+    if slot is not None and lateness(slot=slot, timeframes=central_timeframes(), now=datetime.now(UTC)) is not None:
+        central_sweep.apply_async(kwargs={"slot": slot.isoformat()}, expires=60)
+
+
+def _close_or_send_again(sweep: Sweep) -> None:
+    check = check_sweep(sweep=sweep, now=datetime.now(UTC))
+    if check.closed is not None:
+        publish([closing_of(check.closed)])
+    if check.resend:
+        try:
             _fan_out(sweep, check.resend, queue="sweep" if sweep.feed == CENTRAL else "premium")
+        except BrokerError:
+            forget_resend(sweep=sweep)
+            raise
 
 
-@shared_task(ignore_result=False)
+@shared_task(ignore_result=False, soft_time_limit=600, time_limit=660)
 def prune(**unknown: Any) -> dict[str, int]:
     """Drops signals, receipts, sweeps and notifications past their retention."""
     return housekeeping.prune(now=datetime.now(UTC))
@@ -132,8 +149,9 @@ def _slot_of(task: Task[..., None], given: str | None, *, feed: str) -> datetime
 
 
 def _wait_for_candles(slot: datetime, timeframes: set[str]) -> str | None:
-    """Waits a little until the candles up to the slot are in; then as `readiness.lateness` says."""
-    deadline = time.monotonic() + settings.WATERMARK_WAIT.total_seconds()
+    """Waits until the candles up to the slot are in, until a little after the slot; then as `readiness.lateness` says."""
+    patience = settings.WATERMARK_WAIT.total_seconds()
+    deadline = time.monotonic() + min(patience, (slot - clock.now()).total_seconds() + patience)
     while (late := lateness(slot=slot, timeframes=timeframes, now=datetime.now(UTC))) != "":
         if time.monotonic() > deadline:
             break

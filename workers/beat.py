@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from celery.schedules import crontab
+from celery.schedules import crontab, schedule
 from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
 from market import clock
@@ -17,8 +17,9 @@ class MarketEntry(ModelEntry):  # type: ignore[misc]  # django-celery-beat has n
 
     def __init__(self, model: Any, app: Any = None) -> None:
         super().__init__(model, app)
-        if isinstance(self.schedule, crontab):
-            self.schedule.nowfun = self._default_now  # type: ignore[attr-defined]
+        # Of every kind: celery orders all rows by one clock, and last_run_at is written in it.
+        if hasattr(self.schedule, "nowfun"):
+            self.schedule.nowfun = self._default_now
 
     def _default_now(self) -> datetime:
         return clock.now()
@@ -30,6 +31,8 @@ class SlotScheduler(DatabaseScheduler):  # type: ignore[misc]
     Entry = MarketEntry
 
     def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **kwargs: Any) -> Any:
-        slot = latest_instant(entry.schedule, at=clock.now())
-        entry.options = entry.options | {"headers": entry.options.get("headers", {}) | {"slot": slot.isoformat()}}
+        # `reserve` has just noted when the row came due. Solar and clocked rows stand for no grid of instants.
+        if isinstance(entry.schedule, (crontab, schedule)):
+            slot = latest_instant(entry.schedule, at=entry.model.last_run_at)
+            entry.options = entry.options | {"headers": entry.options.get("headers", {}) | {"slot": slot.isoformat()}}
         return super().apply_async(entry, producer=producer, advance=advance, **kwargs)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
-from celery import Celery
-from celery.signals import setup_logging
+from celery import Celery, Task
+from celery.signals import setup_logging, task_prerun
 from django.conf import settings
+from django.db import close_old_connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "boritrader.settings")
 
@@ -21,6 +22,13 @@ def _read_environment(**kwargs: object) -> None:
 
 
 app.config_from_object("celeryconfig")
+
+
+@task_prerun.connect
+def _look_at_connections(task: Task[..., object], **kwargs: object) -> None:
+    """Lets go of a connection that is too old, or that a restart of Postgres has broken."""
+    if not task.request.is_eager:  # then the connection is the caller's, perhaps in a transaction
+        close_old_connections()
 
 
 @setup_logging.connect

@@ -36,6 +36,8 @@ PORTS = {
 }
 # The variable that says a store runs elsewhere, and the port that is not needed then.
 STORES = {"DATABASE_URL": "POSTGRES_PORT", "BROKER_URL": "BROKER_PORT", "LIVE_URL": "LIVE_PORT"}
+# The category must be one of Python's own: at an interpreter's start no other can be imported.
+_NO_WORD_ABOUT_ROOT = "ignore:You're running the worker with superuser privileges:UserWarning"
 
 
 class CannotStart(Exception):
@@ -48,17 +50,21 @@ def ports(given: Mapping[str, str]) -> dict[str, int]:
     for url, variable in STORES.items():
         if given.get(url):
             del wanted[variable]
-    if given.get("EXCHANGE", "simulated") != "simulated":
+    if (given.get("EXCHANGE") or "simulated") != "simulated":
         del wanted["SIMULATOR_PORT"]
-    chosen = {}
+    chosen: dict[str, int] = {}
     problems = []
     for variable, (what, default) in wanted.items():
         text = given.get(variable) or str(default)
         if not text.isdecimal() or not 0 < int(text) < 65536:
             problems.append(f"{variable}={text} is not a port.")
             continue
-        chosen[variable] = port = int(text)
-        if _is_taken(port):
+        port = int(text)
+        twins = [other for other, used in chosen.items() if used == port]
+        chosen[variable] = port
+        if twins:
+            problems.append(f"Port {port} is both {twins[0]} and {variable}. Choose another for one of them.")
+        elif _is_taken(port):
             problems.append(f"Port {port}, for {what}, is taken. Choose another: {variable}={port + 1} make run")
     if problems:
         raise CannotStart("\n".join(problems))
@@ -174,7 +180,9 @@ def python(name: str, *argv: str, values: Mapping[str, str]) -> Program:
     """A program of this interpreter, with our environment and `values` in it."""
     env = {**os.environ, **values, "PROCESS_NAME": name, "PYTHONUNBUFFERED": "1"}
     if name.startswith("worker"):
-        env.setdefault("CONN_MAX_AGE", "60")  # only the web tier must not keep its connections
+        env["CONN_MAX_AGE"] = env.get("CONN_MAX_AGE") or "600"  # only the web tier must not keep its connections
+        # Celery's seven lines against root, in each worker at each start. Its danger is pickled messages; ours are JSON.
+        env["PYTHONWARNINGS"] = ",".join(filter(None, [env.get("PYTHONWARNINGS"), _NO_WORD_ABOUT_ROOT]))
     return command(name, sys.executable, *argv, env=env, folder=CHECKOUT)
 
 
@@ -186,17 +194,23 @@ def watch_worker(supervisor: Supervisor, name: str, watch: QueueWatch) -> bool:
     return False
 
 
+def reached_at(host: str) -> str:
+    """Where to ask a server that binds `host`: two of those addresses mean all that the machine has."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (bound by whoever wishes it)
+
+
 def announce(supervisor: Supervisor, values: Mapping[str, str]) -> bool:
     """A chore: says where everything is, once the web answers."""
+    host = reached_at(values["WEB_HOST"])
     try:
-        web = http.client.HTTPConnection("127.0.0.1", int(values["WEB_PORT"]), timeout=1)
+        web = http.client.HTTPConnection(host, int(values["WEB_PORT"]), timeout=1)
         with contextlib.closing(web):
             web.request("GET", "/health/")
             web.getresponse()  # whatever it says: before the first sweep it says that there is none yet
     except (OSError, http.client.HTTPException):
         return False
     market = "a simulated market" if values["EXCHANGE"] == "simulated" else f"the market of {values['EXCHANGE']}"
-    page = f"http://127.0.0.1:{values['WEB_PORT']}"
+    page = f"http://{f'[{host}]' if ':' in host else host}:{values['WEB_PORT']}"
     for line in (
         f"Boritrader runs, on {market}.",
         f"  Signals   {page}/",

@@ -8,6 +8,7 @@ import pytest
 from django.conf import settings
 from django.test import Client
 from django.urls import reverse
+from pytest_django import Settings
 
 from accounts.models import User
 from accounts.tests.conftest import PASSWORD
@@ -83,6 +84,17 @@ def test_a_lockout_closes_one_name_from_one_address_alone(client: Client, bob: U
     elsewhere = Client(REMOTE_ADDR="203.0.113.9")
     elsewhere.post(LOG_IN, {"username": "bob", "password": PASSWORD})
     assert is_logged_in(elsewhere)
+
+
+def test_an_address_that_tries_many_names_is_closed(client: Client, bob: User, settings: Settings) -> None:
+    settings.FAILED_LOG_INS_PER_ADDRESS = 5
+    for number in range(5):
+        client.post(LOG_IN, {"username": f"name{number}", "password": "Summer2026!"})
+
+    response = client.post(LOG_IN, {"username": "bob", "password": PASSWORD})
+
+    assert response.status_code == 429
+    assert not is_logged_in(client)
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ document.addEventListener("click", (event) => {
 document.addEventListener("keydown", (event) => {
   const menu = event.key === "Escape" && event.target.closest?.("details.menu[open]");
   if (!menu) return;
+  event.preventDefault(); // this Escape has done its work
   menu.open = false;
   menu.querySelector("summary").focus();
 });

@@ -6,6 +6,7 @@ import "./elements/connection-state.js";
 import "./elements/page-notice.js";
 import "./elements/signal-matrix.js";
 import "./elements/sweep-status.js";
+import { Sheet } from "./elements/sheet.js";
 import "./elements/toast-stack.js";
 import { Book } from "./model/book.js";
 import { Connection } from "./model/connection.js";
@@ -24,19 +25,26 @@ const calls = find("call-feed");
 const chart = find("candle-chart");
 const notice = find("page-notice");
 const filters = find("form.filters");
+const sheet = new Sheet(chart, { first: chart.closer, fallback: matrix.grid });
 
 let book = null;
 let connection = null;
 let feed = null; // { sweep, period, nextSlot, market }
 let line = { status: "connecting", lostAt: null, retryAt: null };
 let view = "loading";
+let isOutdated = false; // once the new socket has said hello, the page's data must be fetched anew
+let isWantedAgain = false; // what is being fetched will be out of date
 let meanwhile = null; // frames that came while the page's data was being fetched: the answer may be older than they are
 let serverAhead = 0; // the server's clock minus ours, in ms
 const now = () => Date.now() + serverAhead;
 
 async function load() {
-  if (meanwhile) return;
+  if (meanwhile) {
+    isWantedAgain = true;
+    return;
+  }
   meanwhile = [];
+  isWantedAgain = false;
   try {
     take(await getJson(page.matrix));
   } catch (error) {
@@ -51,6 +59,8 @@ async function load() {
     if (book) for (const frame of heard) hear(frame);
   }
   if (!connection) connect();
+  else if (feed.sweep) connection.caughtUp(feed.sweep.slot);
+  if (isWantedAgain) load();
 }
 
 function showError(text) {
@@ -65,9 +75,10 @@ function take(reply) {
   chooseAlgorithms();
   chart.prepare(page);
   for (const element of [matrix, calls, chart]) element.show(book, now);
+  arrange();
   tellPlan(reply);
   tick();
-  reopen();
+  followAddress();
 }
 
 function connect() {
@@ -94,6 +105,8 @@ function connect() {
 const HEARD = {
   hello: (frame) => {
     serverAhead = frame.at - Date.now();
+    if (isOutdated) load();
+    isOutdated = false;
   },
   signal: (frame) => {
     const before = book.cell(frame.configuration, frame.ticker)?.signal;
@@ -113,13 +126,20 @@ const HEARD = {
     feed.market = frame;
   },
   notification: (frame) => find("toast-stack").add(frame),
-  reload: () => load(),
+  // The groups this socket is joined to may be others now: first join those, then look what there is.
+  reload: () => {
+    isOutdated = true;
+    connection.renew();
+  },
   gap: () => load(),
   error: (frame) => console.warn("The server did not understand this page:", frame.detail),
 };
 
+// What a fetched answer may be older than.
+const DATA = ["signal", "sweep_closed", "market"];
+
 function hear(frame) {
-  meanwhile?.push(frame);
+  if (DATA.includes(frame.type)) meanwhile?.push(frame);
   if (Object.hasOwn(HEARD, frame.type)) HEARD[frame.type](frame);
 }
 
@@ -135,7 +155,7 @@ function tick() {
   find("connection-state").show(status, status === "stale" ? feed.sweep.slot : line.lostAt, at);
   const words = book.isEmpty ? null : noticeOf(line, feed, at);
   notice.show(words && { ...words, act: line.status === "ended" ? () => location.reload() : () => connection.retryNow() });
-  main.classList.toggle("is-old", isStale(feed, at) || line.status === "offline" || line.status === "ended");
+  main.classList.toggle("is-old", isStale(feed, at) || ["offline", "crowded", "ended"].includes(line.status));
 }
 
 function showView(name) {
@@ -171,32 +191,48 @@ function arrange() {
 }
 
 function openChart(ticker, configuration) {
-  const chosen = configuration ?? chart.configuration?.id ?? (Number(filters.elements.algorithm.value) || null);
-  chart.hidden = false;
-  main.classList.add("has-chart");
-  chart.open(ticker, chosen);
+  const isNew = chart.hidden;
+  sheet.open();
+  chart.open(ticker, configuration ?? chart.configuration?.id ?? (Number(filters.elements.algorithm.value) || null));
   matrix.mark(ticker, chart.configuration.id);
-  matrix.reveal(ticker);
-  remember({ ticker, algorithm: chart.configuration.algorithm });
+  if (isNew) matrix.reveal(ticker);
+  remember({ ticker, configuration: chart.configuration.id }, isNew && sheet.isOver);
 }
 
 function closeChart() {
-  chart.hidden = true;
-  main.classList.remove("has-chart");
+  chart.stop();
+  sheet.close();
   matrix.mark(null);
-  remember({});
-  matrix.grid.focus({ preventScroll: true });
 }
 
-/** The open chart is part of the address, so that it can be shared and survives a reload. */
-function remember(choice) {
-  history.replaceState(null, "", `${location.pathname}${choice.ticker ? `?${new URLSearchParams(choice)}` : ""}`);
+/** What the user does to close the chart. Where opening it was a step, closing it is the step back. */
+function leaveChart() {
+  if (history.state?.isStep) history.back();
+  else {
+    closeChart();
+    remember({}, false);
+  }
 }
 
-function reopen() {
+/** The open chart is part of the address, so that it can be shared and survives a reload. Over the page it is a step of
+ * its own: Back closes it.
+ */
+function remember(choice, isStep) {
+  const address = `${location.pathname}${choice.ticker ? `?${new URLSearchParams(choice)}` : ""}`;
+  if (address === location.pathname + location.search) return;
+  if (isStep) history.pushState({ isStep }, "", address);
+  else history.replaceState(history.state, "", address);
+}
+
+/** Shows the chart that the address speaks of, or none. */
+function followAddress() {
   const wish = new URLSearchParams(location.search);
-  if (!book.rows.has(wish.get("ticker")) || !chart.hidden) return;
-  openChart(wish.get("ticker"), book.configurations.find((one) => one.algorithm === wish.get("algorithm"))?.id);
+  const ticker = wish.get("ticker");
+  if (book.rows.has(ticker)) openChart(ticker, Number(wish.get("configuration")) || null);
+  else if (!chart.hidden) {
+    closeChart();
+    remember({}, false);
+  }
 }
 
 function logIn() {
@@ -207,7 +243,8 @@ for (const source of [matrix, calls]) {
   source.addEventListener("pick", ({ detail }) => openChart(detail.ticker, detail.configuration));
 }
 chart.addEventListener("choose", ({ detail }) => openChart(detail.ticker, detail.configuration));
-chart.addEventListener("close", closeChart);
+chart.addEventListener("close", leaveChart);
+addEventListener("popstate", () => book && followAddress());
 matrix.addEventListener("count", ({ detail }) => {
   find("[data-row-count]").textContent = `${detail} of ${book.rows.size}`;
 });
@@ -227,6 +264,11 @@ find(".tabs").addEventListener("click", ({ target }) => {
   for (const tab of find(".tabs").children) tab.setAttribute("aria-pressed", String(tab === target));
 });
 document.addEventListener("theme", () => chart.recolour());
+document.addEventListener("keydown", (event) => {
+  // A search field clears itself first.
+  const isTaken = event.defaultPrevented || (event.target.type === "search" && event.target.value);
+  if (event.key === "Escape" && !chart.hidden && !isTaken) leaveChart();
+});
 document.addEventListener("keydown", (event) => {
   if (event.key !== "/" || event.target.matches("input, select, textarea") || event.ctrlKey || event.metaKey) return;
   event.preventDefault();

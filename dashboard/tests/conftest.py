@@ -164,10 +164,13 @@ def close_sweep(slot: datetime, **counts: int) -> Sweep:
     )
 
 
-def note_heartbeat(*, updated_at: datetime, is_connected: bool = True) -> HeartbeatStatus:
+def note_heartbeat(
+    *, updated_at: datetime, last_message_at: datetime | None = None, is_connected: bool = True
+) -> HeartbeatStatus:
     return HeartbeatStatus.objects.create(
         exchange="simulated",
         is_connected=is_connected,
+        last_message_at=last_message_at or updated_at,
         watermarks={"2m": round(updated_at.timestamp() * 1000)},
         updated_at=updated_at,
     )

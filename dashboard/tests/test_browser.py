@@ -230,8 +230,110 @@ def test_the_keyboard_opens_and_closes_the_chart(page: Page, followed: tuple[Con
     expect(chart).to_contain_text(configuration.algorithm.description[:60])
     assert f"ticker={ticker.symbol}" in page.url
 
-    chart.get_by_role("button", name="Close the chart").press("Escape")
+    page.locator("input[name=ticker]").press("Escape")
     expect(chart).to_be_hidden()
+    assert "ticker=" not in page.url
+
+
+def test_a_reload_opens_the_same_chart_of_two_of_one_algorithm(
+    page: Page, alice: User, own: Configuration, central: list[Configuration], tickers: list[Ticker]
+) -> None:
+    close_sweep(last_slot())
+    give_verdicts([*central, own], tickers[:3])
+    log_in(page, "alice")
+    assert {one.algorithm_id for one in central} >= {own.algorithm_id}
+
+    cell(page, own, tickers[1]).click()
+    chart = page.locator("candle-chart")
+    expect(chart.locator("select")).to_have_value(str(own.pk))
+    page.reload()
+
+    expect(chart.locator("select")).to_have_value(str(own.pk))
+    expect(chart.get_by_role("heading", name=tickers[1].symbol)).to_be_visible()
+
+
+def test_a_chart_that_cannot_be_loaded_says_so_and_offers_the_way_out(
+    page: Page, followed: tuple[Configuration, Ticker]
+) -> None:
+    page.route("**/candle-plot-*.js", lambda route: route.fulfill(status=200, content_type="text/javascript", body=""))
+    log_in(page, "bob")
+
+    with page.expect_event("pageerror", timeout=PATIENCE_MS):
+        cell(page, *followed).click()
+
+    message = page.locator(".chart-message")
+    expect(message).to_contain_text("The chart could not be loaded. Reload the page.")
+    page.unroute_all()
+    message.get_by_role("button", name="Reload").click()
+    expect(page.locator(".chart-message")).to_contain_text("No candles of this ticker yet.")
+
+
+def test_many_frames_at_once_are_one_request_and_a_closed_chart_makes_none(
+    page: Page, followed: tuple[Configuration, Ticker]
+) -> None:
+    configuration, ticker = followed
+    log_in(page, "bob")
+    cell(page, configuration, ticker).click()
+    expect(page.locator(".chart-message")).to_contain_text("No candles of this ticker yet.")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/api/candles/" in request.url else None)
+    group = group_name(configuration.algorithm_id, ticker.symbol)
+
+    with page.expect_response("**/api/calls/**"):
+        publish([(group, buy_frame(configuration, ticker, last_slot() + number * PERIOD)) for number in range(1, 51)])
+    assert len(asked) == 1
+
+    page.keyboard.press("Escape")
+    publish([(group, buy_frame(configuration, ticker, last_slot() + 60 * PERIOD))])
+    expect(page.locator("call-feed li")).to_have_count(57)
+    page.wait_for_timeout(600)  # twice as long as a chart waits
+    assert len(asked) == 1
+
+
+def test_on_a_phone_the_chart_is_a_dialog_that_back_closes(phone: Page, followed: tuple[Configuration, Ticker]) -> None:
+    configuration, ticker = followed
+    log_in(phone, "bob")
+    grid = phone.get_by_role("grid")
+    cell(phone, configuration, ticker).click()
+
+    dialog = phone.get_by_role("dialog", name=f"Chart of {ticker.symbol}")
+    expect(dialog.get_by_role("button", name="Close the chart")).to_be_focused()
+    expect(grid).to_have_count(0)  # inert: neither reached nor read out
+    for _ in range(8):
+        phone.keyboard.press("Tab")
+        assert phone.evaluate(
+            "document.activeElement === document.body || !!document.activeElement.closest('candle-chart')"
+        )
+
+    phone.go_back()
+    expect(phone.locator("candle-chart")).to_be_hidden()
+    expect(grid).to_be_focused()
+
+    phone.get_by_role("button", name="Latest calls").click()
+    phone.locator("call-feed button").first.click()
+    expect(phone.get_by_role("dialog")).to_be_visible()
+    phone.get_by_role("button", name="Close the chart").click()
+    expect(phone.get_by_role("dialog")).to_be_hidden()
+    expect(phone.locator("call-feed button").first).to_be_focused()
+    assert "ticker=" not in phone.url
+
+
+def test_another_open_page_shows_a_new_choice_and_hears_its_signals(
+    page: Page, followed: tuple[Configuration, Ticker], central: list[Configuration], tickers: list[Ticker]
+) -> None:
+    log_in(page, "bob")
+    other = page.context.new_page()
+    other.goto("/following/")
+    other.locator(f'input[value="{central[2].pk}"]').check()
+    other.locator(f'input[value="{tickers[7].symbol}"]').check()
+    other.get_by_role("button", name="Save").click()
+    expect(other.get_by_text("Saved.")).to_be_visible()
+
+    new = cell(page, central[2], tickers[7])
+    expect(new).to_be_visible()
+    frame = buy_frame(central[2], tickers[7], last_slot() + PERIOD)
+    publish([(group_name(central[2].algorithm_id, tickers[7].symbol), frame)])
+    expect(new).to_have_attribute("data-signal", "BUY")
 
 
 def test_filters_leave_what_was_asked_for(page: Page, followed: tuple[Configuration, Ticker]) -> None:
@@ -266,13 +368,37 @@ def test_the_theme_is_switched_and_remembered(page: Page, followed: tuple[Config
 
 
 @pytest.mark.parametrize("address", ["/", "/following/", "/accounts/login/"])
-def test_a_phone_shows_the_whole_width(phone: Page, followed: tuple[Configuration, Ticker], address: str) -> None:
+def test_every_width_shows_the_whole_page(page: Page, followed: tuple[Configuration, Ticker], address: str) -> None:
     if address != "/accounts/login/":
-        log_in(phone, "bob")
-    phone.goto(address)
-    expect(phone.locator("main")).to_be_visible()
+        log_in(page, "bob")
+    page.goto(address)
+    expect(page.locator("main")).to_be_visible()
 
-    assert phone.evaluate("document.scrollingElement.scrollWidth") <= 390
+    cut_off = []
+    for width in (320, 390, 700, 861, 920, 981, 1001, 1440):
+        page.set_viewport_size({"width": width, "height": 800})
+        if page.evaluate("document.scrollingElement.scrollWidth") > width:
+            cut_off.append(width)
+    assert cut_off == []
+
+
+def test_the_sentence_that_is_read_out_does_not_follow_the_clock(
+    page: Page, web: WebProcess, followed: tuple[Configuration, Ticker]
+) -> None:
+    log_in(page, "bob")
+    web.stop()
+    expect(page.locator("page-notice .moving")).to_contain_text("Trying again in")
+    moving = page.locator("page-notice .moving").text_content()
+    page.evaluate("""() => {
+      window.changes = 0;
+      const count = (seen) => (window.changes += seen.length);
+      const options = { subtree: true, childList: true, characterData: true };
+      new MutationObserver(count).observe(document.querySelector("page-notice [role=status]"), options);
+    }""")
+    expect(page.locator("page-notice .moving")).not_to_have_text(moving or "")
+
+    assert page.evaluate("window.changes") == 0
+    web.start()
 
 
 # WCAG 2.2, 1.4.3: relative luminance and contrast ratio, of colours as the browser resolves them.

@@ -1,9 +1,19 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import msgspec
 import pytest
+from django.conf import settings
 from django.test import Client
+from pytest_django import DjangoCaptureOnCommitCallbacks
+from redis import Redis
+from redis.client import PubSub
 
 from accounts.models import User
+from billing.models import PlanGrant
+from live.groups import user_group
+from live.publish import CHANNEL
 from market.models import Ticker
 from signals.models import AlgorithmPreferences, Configuration
 
@@ -98,8 +108,76 @@ def test_nobody_follows_what_the_central_feed_does_not_run(
 def test_following_nothing_is_a_choice_too(client: Client, bob: User) -> None:
     client.force_login(bob)
 
-    assert client.post(FOLLOWING, {}).status_code == 302
+    page = client.post(FOLLOWING, {}, follow=True).content.decode()
+
+    assert "Saved. You follow nothing now." in page
+    assert "you follow now" not in page
     assert followed(bob) == {}
+
+
+def test_a_choice_beyond_a_smaller_plan_is_told_before_saving_replaces_it(
+    client: Client, alice: User, own: Configuration, central: list[Configuration]
+) -> None:
+    client.force_login(alice)
+    assert "Saving replaces that choice" not in client.get(FOLLOWING).content.decode()
+
+    PlanGrant.objects.filter(user=alice).delete()
+    page = client.get(FOLLOWING).content.decode()
+
+    assert "Saving replaces that choice" in page
+    assert "10 tickers" in page  # 30 are followed, 20 are shown
+    told = page.split("Hidden at the moment:")[1].split("</p>")[0]
+    for hidden in central[3:]:
+        assert f"{hidden.algorithm.name}&nbsp;({hidden.timeframe})" in told
+    assert f"{central[0].algorithm.name}&nbsp;" not in told
+    assert "(5m)" not in told  # her own schedule is not replaced by saving
+
+
+@pytest.fixture
+def heard() -> Iterator[PubSub]:
+    """What every relay hears."""
+    with Redis.from_url(settings.LIVE_URL, socket_timeout=10) as store, store.pubsub() as ear:
+        ear.subscribe(CHANNEL)
+        assert ear.get_message(timeout=10)  # it is subscribed now
+        yield ear
+
+
+@pytest.mark.parametrize("address", [FOLLOWING, "/following/default/"])
+def test_the_users_open_pages_are_told_once_the_choice_is_saved(
+    client: Client,
+    bob: User,
+    central: list[Configuration],
+    heard: PubSub,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+    address: str,
+) -> None:
+    client.force_login(bob)
+
+    with django_capture_on_commit_callbacks() as committed:
+        assert client.post(address, {}).status_code == 302
+    assert heard.get_message(timeout=0.2) is None  # not before the commit
+    for callback in committed:
+        callback()
+
+    message = heard.get_message(timeout=10)
+    assert message is not None
+    reason = "what you follow has changed"
+    assert msgspec.json.decode(message["data"]) == [[user_group(bob.pk), {"type": "reload", "v": 1, "reason": reason}]]
+
+
+def test_a_refused_choice_reloads_nothing(
+    client: Client,
+    bob: User,
+    central: list[Configuration],
+    tickers: list[Ticker],
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    client.force_login(bob)
+
+    with django_capture_on_commit_callbacks() as committed:
+        assert client.post(FOLLOWING, choose(central[:4], tickers[:1])).status_code == 422
+
+    assert committed == []
 
 
 def test_a_premium_user_follows_all_tickers_and_keeps_her_own_schedule(

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.test import Client
 
-from dashboard.freshness import freshness
+from dashboard.freshness import HEARTBEAT_SILENCE, MARKET_SILENCE, freshness, market_freshness
 from dashboard.tests.conftest import PERIOD, close_sweep, last_slot, note_heartbeat
 from signals.models import CENTRAL, Sweep
 from signals.services.evaluation import to_ms
@@ -36,7 +36,7 @@ def test_before_the_first_sweep_there_is_nothing_to_rely_on(client: Client, prod
     response = client.get(HEALTH)
 
     assert response.status_code == 503
-    assert response.json()["reason"] == "no sweep has been closed yet"
+    assert response.json()["reason"] == "no sweep has been closed yet; the heartbeat has not reported yet"
     assert response.json()["sweep"] is None
 
 
@@ -97,6 +97,50 @@ def test_nothing_secret_is_told(client: Client, product: None) -> None:
     database = settings.DATABASES["default"]
     for secret in (settings.SECRET_KEY, database["PASSWORD"], settings.LIVE_URL, str(database["PORT"])):
         assert secret not in words
+
+
+@pytest.mark.parametrize(
+    ("silent", "unheard", "is_connected", "reason"),
+    [
+        (0, 75, True, "no market data for 75 s"),
+        (45, 45, True, "the heartbeat last reported 45 s ago"),
+        (0, 2, False, "the exchange's stream is not connected"),
+    ],
+)
+def test_a_sweep_on_market_data_that_no_longer_come_is_no_health(
+    client: Client, product: None, silent: int, unheard: int, is_connected: bool, reason: str
+) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    close_sweep(last_slot())
+    note_heartbeat(
+        updated_at=now - timedelta(seconds=silent),
+        last_message_at=now - timedelta(seconds=unheard),
+        is_connected=is_connected,
+    )
+
+    assert market_freshness(now).reason == reason
+    response = client.get(HEALTH)
+    assert response.status_code == 503
+    assert response.json()["status"] == "stale"
+    # The clock has moved on since, so that only the words are the same.
+    assert response.json()["reason"].split(" for ")[0].split(" reported ")[0] in reason
+
+
+def test_market_data_are_fresh_up_to_their_limits(product: None) -> None:
+    now = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+    almost = timedelta(milliseconds=1)
+    note_heartbeat(updated_at=now - HEARTBEAT_SILENCE + almost, last_message_at=now - MARKET_SILENCE)
+
+    assert market_freshness(now).reason == ""
+    assert market_freshness(now + almost).reason != ""
+
+
+def test_an_unhealthy_answer_is_not_logged_as_an_error_of_ours(
+    client: Client, product: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert client.get(HEALTH).status_code == 503
+
+    assert [record for record in caplog.records if record.name == "django.request"] == []
 
 
 @pytest.mark.django_db(transaction=True)

@@ -59,6 +59,13 @@ def test_nothing_on_a_page_is_inline(client: Client, bob: User, address: str) ->
     assert not re.findall(r"<[^>]+\sstyle=", page)
 
 
+@pytest.mark.parametrize("address", PAGES)
+def test_what_is_ones_own_is_kept_by_no_cache(client: Client, bob: User, address: str) -> None:
+    client.force_login(bob)
+
+    assert "no-store" in client.get(address)["Cache-Control"]
+
+
 def test_the_menu_shows_the_plan(client: Client, alice: User, bob: User) -> None:
     client.force_login(alice)
     assert "Premium plan" in client.get("/").content.decode()

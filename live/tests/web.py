@@ -78,6 +78,7 @@ class Person:
     history: list[ServerFrame] | None = field(default_factory=list)
     is_authenticated: bool = True
     has_rights: bool = True
+    most_sockets: int = 100_000
 
     def get_username(self) -> str:
         return self.name
@@ -105,6 +106,9 @@ class FollowConsumer(LiveConsumer):
 
     async def rights_hold(self, user: Any) -> bool:
         return bool(user.has_rights)
+
+    async def most_sockets(self, user: Any) -> int:
+        return int(user.most_sockets)
 
 
 async def nothing_new(cursor: int | None) -> tuple[Sequence[Delivery], int]:

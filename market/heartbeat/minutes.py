@@ -87,9 +87,16 @@ class Minutes:
         series.is_busy = True
         self._start(self._catch_up(series))
 
-    def progress(self, timeframes: Iterable[str]) -> tuple[dict[str, int], list[int]]:
-        """The watermarks (none before every ticker is backfilled), and the ids of the tickers that are late."""
-        waited_for = [series for series in self.series.values() if not series.is_refused]
+    def progress(self, timeframes: Iterable[str], *, has_begun: bool) -> tuple[dict[str, int], list[int]]:
+        """The watermarks, and the ids of the tickers that are late.
+
+        There are none before every ticker is backfilled; once it `has_begun`, a ticker that joins holds nobody back.
+        """
+        waited_for = [
+            series
+            for series in self.series.values()
+            if not series.is_refused and not (has_begun and series.ticker_id not in self._recorder.stored)
+        ]
         stored = {series.ticker_id: self._recorder.stored.get(series.ticker_id, 0) for series in waited_for}
         least = min(stored.values(), default=0)
         # The stream may be ahead of our last look at the exchange's clock.

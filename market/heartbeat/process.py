@@ -67,7 +67,6 @@ class Heartbeat:
         self._started_at: datetime | None = None
         self._watermarks: dict[str, int] = {}
         self._told: tuple[bool, dict[str, int]] = (False, {})
-        self._background: set[asyncio.Task[None]] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set, then ends cleanly within seconds. An error of ours, or a refusal nobody can mend,
@@ -178,7 +177,7 @@ class Heartbeat:
             raise RuntimeError("the stream ended without an error")
 
     def _progress(self) -> Progress:
-        watermarks, late = self._minutes.progress(self._timeframes)
+        watermarks, late = self._minutes.progress(self._timeframes, has_begun=bool(self._watermarks))
         self._watermarks = watermarks or self._watermarks
         return self._watermarks, late
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.db import connection, transaction
@@ -27,6 +29,18 @@ def no_partitions_of_ours() -> Iterator[None]:
     for table in (TABLE, candle_table("4h")):
         drop_partitions(table, before=datetime(2099, 1, 1, tzinfo=UTC))
     partitions._known.clear()
+
+
+@contextlib.contextmanager
+def other_connection() -> Iterator[Any]:
+    """Another session, in a transaction."""
+    other = connection.copy()
+    other.set_autocommit(False)
+    try:
+        yield other
+    finally:
+        other.rollback()
+        other.close()
 
 
 def at_once(*work: Callable[[], object]) -> list[BaseException]:
@@ -111,6 +125,22 @@ def test_old_partitions_are_dropped_beside_readers() -> None:
     assert errors == []
     assert list_partitions(TABLE) == ["market_candle_1m_20310318", "market_candle_1m_20310319"]
     assert len(load_candles(7, "1m")) == 120
+
+
+def test_what_an_interrupted_prune_left_behind_is_dropped_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    for day in range(3):
+        write_candles([Block(7, "1m", rows_of(60, start=DAY + timedelta(days=day)))], received_at=DAY)
+    detached, detaching, kept = list_partitions(TABLE)
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {TABLE.name} DETACH PARTITION {detached}")
+    monkeypatch.setattr(partitions, "PATIENCE_S", 1)
+    with other_connection() as backup:
+        backup.cursor().execute(f"SELECT count(*) FROM {TABLE.name}")  # an older transaction: detaching waits for it
+        assert drop_partitions(TABLE, before=DAY + timedelta(days=2)) == [detached]
+        assert detaching not in list_partitions(TABLE)
+
+    assert drop_partitions(TABLE, before=DAY + timedelta(days=2)) == [detaching]
+    assert list_partitions(TABLE) == [kept]
 
 
 def test_pruning_keeps_what_the_retention_promises() -> None:

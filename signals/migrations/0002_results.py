@@ -149,7 +149,12 @@ class Migration(migrations.Migration):
                             ),
                         ),
                         ("error", models.CharField(blank=True, max_length=300)),
-                        ("results", models.PositiveSmallIntegerField(default=0)),
+                        (
+                            "results",
+                            models.PositiveSmallIntegerField(
+                                default=0, help_text="Verdicts it owed; another feed may have been first."
+                            ),
+                        ),
                         ("calls", models.PositiveSmallIntegerField(default=0)),
                         (
                             "holes",

@@ -9,7 +9,6 @@ from django.conf import settings
 from django_celery_beat.models import PeriodicTask, PeriodicTasks
 
 from accounts.models import User
-from billing.entitlements import entitlements
 from engine.evaluate import Verdict
 from market.models import Ticker
 from market.store import CandleStore
@@ -17,6 +16,10 @@ from signals.models import Algorithm, AlgorithmPreferences, Configuration
 from signals.services.configurations import adopt_central_configuration
 from signals.services.evaluation import execute_algorithm
 from signals.services.schedules import PREMIUM_PREFIX, Timetable
+from signals.services.sweeps import is_entitled_to_schedule
+
+# What cleanup writes into the rows it pauses, to know them again.
+PAUSED = "Paused: the user has left, or the plan does not include it (any more)."
 
 
 class NotConfigured(LookupError):
@@ -78,24 +81,27 @@ def get_or_create_user_bot(*, user: User) -> BoritraderBot:
 
 
 def cleanup_inactive_bots(*, now: datetime) -> int:
-    """Switches off the schedules of users who left or whose plan ended; returns how many. Their rows stay."""
-    running = PeriodicTask.objects.filter(name__startswith=PREMIUM_PREFIX, enabled=True)
-    ended = [task.pk for task in running if not _may_run(task.name, now)]
-    if ended:
-        PeriodicTask.objects.filter(pk__in=ended).update(enabled=False)
-        PeriodicTasks.update_changed()  # .update() alone is not seen by beat
-    return len(ended)
+    """Pauses the schedules of users who left or whose plan ended, and goes on with those whose plan is back.
+
+    Returns how many were paused. A schedule that an operator has switched off stays off.
+    """
+    tasks = list(PeriodicTask.objects.filter(name__startswith=PREMIUM_PREFIX))
+    wrong = [
+        task for task in tasks if (task.enabled or task.description == PAUSED) and task.enabled != _may_run(task, now)
+    ]
+    for task in wrong:
+        task.enabled = not task.enabled
+        task.description = "" if task.enabled else PAUSED
+    PeriodicTask.objects.bulk_update(wrong, ["enabled", "description"])
+    if wrong:
+        PeriodicTasks.update_changed()  # a bulk update alone is not seen by beat
+    return sum(not task.enabled for task in wrong)
 
 
-def _may_run(name: str, now: datetime) -> bool:
-    preference_id = name.rsplit(":", 1)[-1]
+def _may_run(task: PeriodicTask, now: datetime) -> bool:
+    preference_id = task.name.rsplit(":", 1)[-1]
     preference = AlgorithmPreferences.objects.filter(pk=preference_id).select_related("user").first()
-    return (
-        preference is not None
-        and preference.is_enabled
-        and preference.user.is_active
-        and entitlements(preference.user, now=now).own_schedules > 0
-    )
+    return preference is not None and is_entitled_to_schedule(preference=preference, now=now)
 
 
 def timetable_of(feed: str) -> Timetable | None:

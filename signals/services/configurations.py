@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from django.conf import settings
 from django.db import connection, transaction
 
 from accounts.models import User
@@ -79,8 +78,3 @@ def timeframes_in_use() -> set[str]:
         .filter(user__is_active=True)
         .values_list("configuration__timeframe", flat=True)
     ) | set(AlgorithmPreferences.objects.central().values_list("configuration__timeframe", flat=True))
-
-
-def is_master(user: User) -> bool:
-    """Whether this is the bot that runs the central feed."""
-    return user.username == settings.MASTER_BOT_USERNAME

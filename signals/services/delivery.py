@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,18 +14,30 @@ from billing.entitlements import entitlements
 from engine.candles import CATCH_UP, TIMEFRAMES
 from live.frames import Delivery
 from live.groups import MARKET_GROUP, group_name, user_group
-from live.messages import SignalFrame
+from live.messages import Pair, RefusedPair, SignalFrame
 from signals.models import CENTRAL, AlgorithmPreferences, Configuration, LatestSignal, Sweep
-from signals.services.evaluation import Judgement, LatestSignals, Plan, owner_of, symbol_of, to_ms
+from signals.services.evaluation import (
+    Judgement,
+    LatestSignals,
+    Plan,
+    from_ms,
+    load_latest,
+    owner_of,
+    plan_of,
+    symbol_of,
+    to_ms,
+)
 from signals.services.following import followed_by
+from signals.services.results import Written
 from signals.services.sweeps import closed_frame
 
 # A browser that was away for more verdicts than this fetches the page's data anew.
 MOST_REPLAYED = 20_000
 # A sweep writes verdicts of candles that closed at most this long before its slot.
 LONGEST_CATCH_UP = timedelta(milliseconds=CATCH_UP * max(TIMEFRAMES.values()))
-# The relay looks this far behind the last sweep it knows: commits are not ordered by `closed_at`.
-OVERLAP = timedelta(seconds=15)
+# The relay looks this far back: a sweep becomes visible a while after the `closed_at` it was given.
+OVERLAP = timedelta(seconds=60)
+LONGEST_REPLAY = timedelta(hours=2)
 FOR_EVER = datetime.max.replace(tzinfo=UTC)
 
 FIND_RESULTS = """
@@ -44,23 +57,26 @@ LIMIT %s
 """
 
 
-def deliveries_of(*, plan: Plan, results: Sequence[Judgement], latest: LatestSignals) -> list[tuple[str, SignalFrame]]:
+def deliveries_of(*, plan: Plan, written: Written, latest: LatestSignals) -> list[tuple[str, SignalFrame]]:
     """What a task tells browsers after its commit.
 
     A new verdict of the central feed's configurations goes to its shared group, whichever feed wrote it. A premium
     feed tells its owner the newest verdict of each of its pairs, in their own group, whoever wrote that one.
     """
     deliveries: list[tuple[str, SignalFrame]] = []
-    newest: dict[tuple[int, int], SignalFrame] = {}
-    for one in results:
-        frame = frame_of_judgement(one, plan)
-        newest[one.configuration.pk, one.ticker_id] = frame
+    for one in written.inserted:
         if one.configuration.pk in plan.central_ids:
+            frame = frame_of_judgement(one, plan)
             deliveries.append((group_name(frame["algorithm"], frame["ticker"]), frame | {"feed": CENTRAL}))
     if plan.owner_id is not None:
         configurations = {configuration.pk: configuration for configuration in plan.configurations}
-        known = {key: frame_of_latest(row, configurations[key[0]], plan.feed) for key, row in latest.items()}
-        deliveries += [(user_group(plan.owner_id), frame) for frame in (known | newest).values()]
+        newest = {
+            key: frame_of_latest(row, configurations[key[0]], plan.feed)
+            for key, row in latest.items()
+            if key[1] in written.receipts
+        }
+        newest |= {(one.configuration.pk, one.ticker_id): frame_of_judgement(one, plan) for one in written.judged}
+        deliveries += [(user_group(plan.owner_id), frame) for frame in newest.values()]
     return deliveries
 
 
@@ -105,34 +121,41 @@ def frame_of_latest(row: LatestSignal, configuration: Configuration, feed: str) 
     }
 
 
-def catch_up(cursor: datetime | None, *, now: datetime) -> tuple[list[Delivery], datetime]:
-    """The relay's truth: all that sweeps closed since `cursor` had to say, each sweep's results before its closing.
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a relay's last look has told: it looks a little further back each time and tells no sweep twice."""
 
-    The relay drops what it has delivered. Returns the deliveries and the cursor for the next call.
+    looked_at: datetime
+    sweep_ids: frozenset[int]
+
+
+def catch_up(told: Told | None, *, now: datetime) -> tuple[list[Delivery], Told]:
+    """The relay's truth: all that sweeps closed since the last look had to say, each one's results before its closing.
+
+    A closed sweep is final, so it is read once. The relay drops the frames it has delivered already.
     """
-    since = now - OVERLAP if cursor is None else cursor - OVERLAP
-    deliveries: list[Delivery] = []
-    newest = cursor or now
-    for sweep in Sweep.objects.closed_since(since).order_by("closed_at"):
-        deliveries += _deliveries_of_sweep(sweep)
-        assert sweep.closed_at is not None
-        newest = max(newest, sweep.closed_at)
-    return deliveries, newest
+    known = Told(now, frozenset()) if told is None else told
+    closed = list(Sweep.objects.closed_since(known.looked_at - OVERLAP).order_by("closed_at"))
+    deliveries = [one for sweep in closed if sweep.pk not in known.sweep_ids for one in _deliveries_of_sweep(sweep)]
+    return deliveries, Told(now, frozenset(sweep.pk for sweep in closed))
 
 
 def _deliveries_of_sweep(sweep: Sweep) -> Iterable[Delivery]:
-    frames = find_results(
+    plan = plan_of(sweep.pk)
+    written = find_results(
         since=sweep.slot,
         until=sweep.slot,
-        configuration_ids=sweep.configuration_ids,
+        configuration_ids=sorted(plan.central_ids),
         ticker_ids=None if sweep.feed == CENTRAL else sweep.ticker_ids,
         most=None,
     )
-    for frame in frames:
-        if sweep.feed == CENTRAL:
-            yield group_name(frame["algorithm"], frame["ticker"]), frame
-        else:
-            yield user_group(owner_of(sweep.feed)), frame | {"feed": sweep.feed}
+    for frame in written:
+        yield group_name(frame["algorithm"], frame["ticker"]), frame
+    if plan.owner_id is not None:
+        configurations = {configuration.pk: configuration for configuration in plan.configurations}
+        latest = load_latest(configuration_ids=sweep.configuration_ids, ticker_ids=sweep.ticker_ids)
+        for (configuration_id, _), row in latest.items():
+            yield user_group(plan.owner_id), frame_of_latest(row, configurations[configuration_id], sweep.feed)
     yield closing_of(sweep)
 
 
@@ -193,8 +216,26 @@ def groups_of(*, user: User, now: datetime) -> list[str]:
     return [user_group(user.pk), MARKET_GROUP, *pairs]
 
 
-def replay(*, user: User, since: datetime, now: datetime) -> list[SignalFrame] | None:
-    """Every verdict of what the user sees that was written from the slot `since` on; None where that is too much."""
+def refused_pairs(*, user: User, pairs: Sequence[Pair], now: datetime) -> list[RefusedPair]:
+    """Those of the pairs the user's socket may not join, each with the reason: it joins what the user sees, no more."""
+    allowed = set(groups_of(user=user, now=now))
+    return [
+        {**pair, "reason": "you do not follow this pair; choose it under Following"}
+        for pair in pairs
+        if group_name(pair["algorithm"], pair["ticker"]) not in allowed
+    ]
+
+
+def replay(*, user: User, since_ms: int, market_now: datetime, now: datetime) -> list[SignalFrame] | None:
+    """Every verdict of what the user sees that was written from the slot `since_ms` on.
+
+    None where that is too much, or lies further back than LONGEST_REPLAY. The future holds nothing.
+    """
+    if since_ms < to_ms(market_now - LONGEST_REPLAY):
+        return None
+    if since_ms > to_ms(market_now + LONGEST_REPLAY):
+        return []
+    since = from_ms(since_ms)
     following = followed_by(user=user, allowed=entitlements(user, now=now))
     own = dict(
         AlgorithmPreferences.objects.for_user(user).exclude(execution_frequency="").values_list("configuration", "pk")

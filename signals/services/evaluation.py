@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 import numpy as np
+from celery.exceptions import SoftTimeLimitExceeded
 
 from engine import registry
 from engine.candles import CATCH_UP, TIMEFRAMES, Candles
@@ -32,6 +33,7 @@ class Plan:
     configurations: tuple[Configuration, ...]
     central_ids: frozenset[int]  # those of the configurations that the central feed runs
     owner_id: int | None  # the premium user whose feed it is
+    complained_of: set[int] = field(default_factory=set, compare=False)  # configurations whose failure is in the log
 
     @property
     def slot_ms(self) -> int:
@@ -142,8 +144,12 @@ def evaluate_ticker(
         known = latest.get((configuration.pk, ticker_id))
         try:
             _judge(outcome, configuration, series, known, windows)
+        except SoftTimeLimitExceeded:
+            raise
         except Exception as error:  # the one plug-in boundary: it costs this algorithm on this ticker
-            logger.exception("%s failed on ticker %d at %s", configuration, ticker_id, plan.slot)
+            if configuration.pk not in plan.complained_of:  # an algorithm that always fails is told of once a sweep
+                plan.complained_of.add(configuration.pk)
+                logger.exception("%s failed on ticker %d at %s", configuration, ticker_id, plan.slot)
             message = f"{configuration.algorithm_id}: {type(error).__name__}: {error}"
             outcome.status, outcome.error = _worst(outcome, TickerRun.Status.FAILED, message[:300])
     return outcome

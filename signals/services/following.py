@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import reduce
 from operator import or_
 
@@ -12,9 +11,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from accounts.models import User
-from billing.entitlements import Entitlements, entitlements
-from live.groups import group_name, is_private
-from live.messages import Pair, RefusedPair
+from billing.entitlements import Entitlements
 from market.models import Ticker
 from signals.models import AlgorithmPreferences, Configuration
 
@@ -148,33 +145,3 @@ def central_configurations() -> list[Configuration]:
     """What the central feed runs, one configuration per enabled algorithm, by the algorithm's name."""
     preferences = AlgorithmPreferences.objects.central().select_related("configuration__algorithm")
     return [one.configuration for one in preferences.order_by("configuration__algorithm__name")]
-
-
-def refused_pairs(*, user: User, pairs: Sequence[Pair], joined: Collection[str], now: datetime) -> list[RefusedPair]:
-    """Those of the pairs the user's socket may not join, each with the reason."""
-    algorithms = set(AlgorithmPreferences.objects.central().values_list("configuration__algorithm", flat=True))
-    symbols = set(
-        Ticker.objects.active().filter(symbol__in={pair["ticker"] for pair in pairs}).values_list("symbol", flat=True)
-    )
-    allowed = entitlements(user, now=now)
-    room = _most_groups(allowed) - sum(not is_private(group) for group in joined)
-    refused: list[RefusedPair] = []
-    for pair in pairs:
-        if pair["algorithm"] not in algorithms:
-            refused.append({**pair, "reason": "the central feed does not run this algorithm"})
-        elif pair["ticker"] not in symbols:
-            refused.append({**pair, "reason": "this ticker is not followed"})
-        elif group_name(pair["algorithm"], pair["ticker"]) not in joined:
-            if room <= 0:
-                refused.append({**pair, "reason": f"the {allowed.plan.label} plan allows no more pairs at once"})
-            room -= 1
-    return refused
-
-
-def may_stay(*, user: User, joined: Collection[str], now: datetime) -> bool:
-    """Whether the plan still allows a socket as many groups as it is joined to."""
-    return user.is_active and len(joined) <= _most_groups(entitlements(user, now=now)) + 2
-
-
-def _most_groups(allowed: Entitlements) -> int:
-    return allowed.followed_algorithms * allowed.followed_tickers

@@ -82,7 +82,7 @@ def _delete_old_sweeps(before: datetime) -> int:
         while True:
             cursor.execute(
                 "DELETE FROM signals_sweep WHERE id IN "
-                "(SELECT id FROM signals_sweep WHERE slot < %s AND status <> 'open' ORDER BY slot LIMIT %s)",
+                "(SELECT id FROM signals_sweep WHERE slot < %s AND status <> 'open' LIMIT %s)",
                 [before, BATCH],
             )
             batch: int = cursor.rowcount

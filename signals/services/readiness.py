@@ -13,8 +13,6 @@ from market import watermark
 from market.models import HeartbeatStatus
 from signals.models import AlgorithmPreferences
 from signals.services.evaluation import from_ms, last_close
-from signals.services.schedules import latest_instant
-from signals.services.sweeps import central_timetable
 
 logger = logging.getLogger(__name__)
 
@@ -29,14 +27,6 @@ def lateness(*, slot: datetime, timeframes: Collection[str], now: datetime) -> s
         return None
     late = {timeframe: _late(marks.get(timeframe), last_close(timeframe, slot)) for timeframe in sorted(timeframes)}
     return "; ".join(f"{timeframe} candles {words}" for timeframe, words in late.items() if words)
-
-
-def is_central_ready(*, at: datetime, now: datetime) -> bool:
-    """Whether the central feed's candles are in for the slot that a sweep would have at `at` (the market's clock)."""
-    timetable = central_timetable()
-    if timetable is None:
-        return False
-    return lateness(slot=latest_instant(timetable, at=at), timeframes=central_timeframes(), now=now) == ""
 
 
 def central_timeframes() -> set[str]:

@@ -68,7 +68,8 @@ class Written:
     """What one task's transaction added."""
 
     receipts: frozenset[int]  # the tickers whose receipt is ours
-    results: tuple[Judgement, ...]  # the verdicts nobody had written before, oldest first
+    judged: tuple[Judgement, ...]  # their verdicts, oldest first; of some another feed may have been the writer
+    inserted: tuple[Judgement, ...]  # those of them that nobody had written before
 
 
 def write_outcomes(*, plan: Plan, outcomes: Sequence[TickerOutcome], now: datetime) -> Written:
@@ -85,7 +86,7 @@ def write_outcomes(*, plan: Plan, outcomes: Sequence[TickerOutcome], now: dateti
         _upsert_latest(plan, ours)
         new = tuple(one for one in ours if _key(one) in inserted)
         _insert_calls(plan, [one for one in new if one.is_call], now)
-    return Written(receipts=mine, results=new)
+    return Written(receipts=mine, judged=tuple(ours), inserted=new)
 
 
 def write_missing(*, plan: Plan, ticker_ids: Iterable[int], now: datetime) -> None:

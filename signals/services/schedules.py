@@ -62,14 +62,11 @@ def _is_day_of(timetable: Timetable, day: date) -> bool:
     )
 
 
-def instants_between(timetable: Timetable, *, after: datetime, before: datetime, most: int) -> list[datetime]:
-    """The instants strictly between two, newest first, at most `most`."""
+def instants_between(timetable: Timetable, *, after: datetime, before: datetime) -> list[datetime]:
+    """The instants strictly between two, newest first."""
     instants: list[datetime] = []
     at = before
-    while len(instants) < most:
-        at = latest_instant(timetable, at=at - timedelta(microseconds=1))
-        if at <= after:
-            break
+    while (at := latest_instant(timetable, at=at - timedelta(microseconds=1))) > after:
         instants.append(at)
     return instants
 

@@ -17,13 +17,13 @@ from market.models import Ticker
 from signals.models import CENTRAL, AlgorithmPreferences, Sweep
 from signals.services.evaluation import plan_of, to_ms
 from signals.services.results import write_missing
-from signals.services.schedules import Timetable, instants_between
+from signals.services.schedules import Timetable, instants_between, latest_instant
 
 logger = logging.getLogger(__name__)
 
 CENTRAL_TASK_NAME = "central sweep"
-# After a longer pause than this many slots, the older missed ones are counted in one row's note.
-MOST_MISSED = 1_000
+# A slot that is this old and has no sweep has lost its message, or its worker.
+OVERDUE_AFTER = timedelta(seconds=5)
 
 COUNT_RECEIPTS = """
 SELECT count(*),
@@ -52,7 +52,7 @@ class SweepCheck:
     resend: Sequence[int] = ()
 
 
-def open_central_sweep(*, slot: datetime, note: str, now: datetime) -> Sweep | None:
+def open_central_sweep(*, slot: datetime, note: str, market_now: datetime, now: datetime) -> Sweep | None:
     """The sweep of the central feed at `slot`, or None where it exists: somebody else runs it, or ran it.
 
     Slots since the last sweep that nobody ran are recorded as missed.
@@ -61,7 +61,7 @@ def open_central_sweep(*, slot: datetime, note: str, now: datetime) -> Sweep | N
     with transaction.atomic():
         sweep = _insert(CENTRAL, slot, list(preferences), note, now)
         if sweep is not None:
-            _record_missed(sweep, now)
+            _record_missed(sweep, market_now, now)
     return sweep
 
 
@@ -71,9 +71,16 @@ def open_premium_sweep(*, preference_id: int, slot: datetime, now: datetime) -> 
     Raises AlgorithmPreferences.DoesNotExist, or NotEntitled when the plan has ended since the schedule was made.
     """
     preference = AlgorithmPreferences.objects.enabled().select_related("configuration", "user").get(pk=preference_id)
-    if not preference.user.is_active or entitlements(preference.user, now=now).own_schedules == 0:
-        raise NotEntitled(f"user {preference.user_id} has no plan with schedules of their own")
+    if not is_entitled_to_schedule(preference=preference, now=now):
+        raise NotEntitled(f"the plan of user {preference.user_id} does not include this schedule")
     return _insert(preference.feed, slot, [preference], "", now)
+
+
+def is_entitled_to_schedule(*, preference: AlgorithmPreferences, now: datetime) -> bool:
+    """Whether the owner's plan includes this schedule: the oldest so many of an active user."""
+    allowed = entitlements(preference.user, now=now).own_schedules if preference.user.is_active else 0
+    scheduled = AlgorithmPreferences.objects.for_user(preference.user).enabled().exclude(execution_frequency="")
+    return preference.pk in set(scheduled.order_by("pk").values_list("pk", flat=True)[:allowed])
 
 
 def _insert(
@@ -100,21 +107,35 @@ def _covered(preferences: Sequence[AlgorithmPreferences]) -> list[int]:
     return sorted(active & chosen)
 
 
-def _record_missed(sweep: Sweep, now: datetime) -> None:
+def _record_missed(sweep: Sweep, market_now: datetime, now: datetime) -> None:
     """Rows for the slots between this central sweep and the one before it: nobody ran them."""
     before = Sweep.objects.central().filter(slot__lt=sweep.slot).order_by("-slot").first()
     timetable = central_timetable()
     if before is None or timetable is None:
         return
-    slots = instants_between(timetable, after=before.slot, before=sweep.slot, most=MOST_MISSED)
+    # A slot still to come is not missed, though somebody may have run a later one by hand.
+    until = min(sweep.slot, market_now)
+    slots = instants_between(timetable, after=max(before.slot, until - settings.SWEEP_RETENTION), before=until)
     note = "nobody ran it: the product was stopped, its schedule disabled, or the market's data not there yet"
     missed = [
         Sweep(feed=CENTRAL, slot=slot, status=Sweep.Status.MISSED, note=note, started_at=now, closed_at=now)
         for slot in slots
     ]
-    Sweep.objects.bulk_create(missed, ignore_conflicts=True)
+    Sweep.objects.bulk_create(missed, ignore_conflicts=True, batch_size=5_000)
     if missed:
         logger.warning("%d central slots before %s were missed", len(missed), sweep.slot)
+
+
+def overdue_slot(*, market_now: datetime) -> datetime | None:
+    """The central slot that should run now and that nobody has opened: its message was lost, or there was no beat."""
+    task = (
+        PeriodicTask.objects.filter(name=CENTRAL_TASK_NAME, enabled=True).select_related("crontab", "interval").first()
+    )
+    if task is None:
+        return None
+    slot = latest_instant(task.schedule, at=market_now)
+    is_overdue = market_now - slot >= OVERDUE_AFTER and not Sweep.objects.central().filter(slot__gte=slot).exists()
+    return slot if is_overdue else None
 
 
 def central_timetable() -> Timetable | None:
@@ -147,6 +168,11 @@ def _unanswered(sweep: Sweep) -> list[int]:
     with connection.cursor() as cursor:
         cursor.execute(FIND_UNANSWERED, [sweep.ticker_ids, sweep.slot, sweep.pk])
         return [ticker_id for (ticker_id,) in cursor.fetchall()]
+
+
+def forget_resend(*, sweep: Sweep) -> None:
+    """Sending again has failed: the next look does it."""
+    Sweep.objects.open().filter(pk=sweep.pk).update(resent_at=None)
 
 
 def _claim_resend(sweep: Sweep, now: datetime) -> bool:

@@ -10,21 +10,19 @@ from accounts.models import User
 from billing.entitlements import entitlements
 from billing.models import PlanGrant
 from live.groups import MARKET_GROUP, group_name, user_group
-from live.messages import SignalFrame
+from live.messages import Pair, SignalFrame
 from market.models import Ticker
 from signals.models import AlgorithmPreferences, Call, SignalResult, Sweep
 from signals.services import delivery
 from signals.services.configurations import configuration_for
-from signals.services.evaluation import evaluate_ticker, load_latest, plan_of, to_ms
+from signals.services.evaluation import LatestSignals, TickerOutcome, evaluate_ticker, load_latest, plan_of, to_ms
 from signals.services.following import (
     BeyondPlan,
     central_configurations,
     follow,
     follow_default,
-    may_stay,
-    refused_pairs,
 )
-from signals.services.results import Written, write_outcomes
+from signals.services.results import write_outcomes
 from signals.services.sweeps import open_premium_sweep
 from signals.tasks import close_sweeps, evaluate_tickers
 from signals.tests.conftest import NOON, candles_of
@@ -68,15 +66,50 @@ def test_a_premium_user_hears_of_verdicts_the_central_feed_wrote(
     assert [(group, frame["closed_at"]) for group, frame in deliveries] == [(user_group(alice.pk), to_ms(NOON))] * 3
 
 
+def test_an_owner_hears_of_a_verdict_that_another_feed_committed_first(
+    sweep: Sweep, tickers: list[Ticker], alice: User
+) -> None:
+    premium = _premium_sweep(alice, tickers, {})  # the central feed's configuration
+    plan, loaded_before = plan_of(premium.pk), _latest(premium)
+    _evaluate(sweep)  # the central feed is quicker
+
+    outcomes = _outcomes(premium, loaded_before)
+    written = write_outcomes(plan=plan, outcomes=outcomes, now=datetime.now(UTC))
+    told = delivery.deliveries_of(plan=plan, written=written, latest=loaded_before)
+
+    assert written.inserted == ()
+    assert {(group, frame["closed_at"]) for group, frame in told} == {(user_group(alice.pk), to_ms(NOON))}
+
+
+def test_the_shared_group_is_refilled_with_what_a_premium_feed_wrote(tickers: list[Ticker], alice: User) -> None:
+    premium = _premium_sweep(alice, tickers, {})
+    evaluate_tickers(sweep_id=premium.pk, ticker_ids=premium.ticker_ids)
+    close_sweeps()
+
+    found, _ = delivery.catch_up(None, now=datetime.now(UTC))
+
+    shared = {group for group, frame in found if frame["type"] == "signal" and frame["feed"] == "central"}
+    assert shared == {group_name("rsi", ticker.symbol) for ticker in tickers}
+    own = [frame for group, frame in found if group == user_group(alice.pk) and frame["type"] == "signal"]
+    assert {frame["feed"] for frame in own} == {premium.feed}
+    assert len(own) == 3
+
+
 def test_catching_up_gives_a_closed_sweeps_results_before_its_closing(done: Sweep) -> None:
-    deliveries, cursor = delivery.catch_up(None, now=datetime.now(UTC))
+    deliveries, _ = delivery.catch_up(None, now=datetime.now(UTC))
 
     assert len(deliveries) == 3 * 12 * 10 + 1
     group, frame = deliveries[-1]
     assert frame["type"] == "sweep_closed"
     assert (group, frame["slot"]) == (MARKET_GROUP, to_ms(NOON))
-    assert done.closed_at is not None
-    assert cursor >= done.closed_at
+
+
+def test_a_closed_sweep_is_told_once(done: Sweep) -> None:
+    _, told = delivery.catch_up(None, now=datetime.now(UTC))
+
+    deliveries, _ = delivery.catch_up(told, now=datetime.now(UTC))
+
+    assert deliveries == []
 
 
 def test_catching_up_from_postgres_tells_the_same_as_the_workers_did(sweep: Sweep) -> None:
@@ -89,8 +122,8 @@ def test_catching_up_from_postgres_tells_the_same_as_the_workers_did(sweep: Swee
     assert {_identity(frame): (group, frame) for group, frame in told} == by_identity
 
 
-def test_an_old_sweep_is_not_told_again(done: Sweep) -> None:
-    deliveries, _ = delivery.catch_up(datetime.now(UTC) + timedelta(minutes=1), now=datetime.now(UTC))
+def test_a_relay_that_starts_later_does_not_tell_of_it(done: Sweep) -> None:
+    deliveries, _ = delivery.catch_up(None, now=datetime.now(UTC) + timedelta(minutes=5))
 
     assert deliveries == []
 
@@ -98,7 +131,7 @@ def test_an_old_sweep_is_not_told_again(done: Sweep) -> None:
 def test_a_replay_gives_what_the_user_follows_and_nothing_else(done: Sweep, bob: User, tickers: list[Ticker]) -> None:
     _follow(bob, tickers[:2])
 
-    frames = delivery.replay(user=bob, since=NOON, now=NOON)
+    frames = delivery.replay(user=bob, since_ms=to_ms(NOON), market_now=NOON, now=NOON)
 
     assert frames is not None
     assert {frame["ticker"] for frame in frames} == {"BTCUSDT", "ETHUSDT"}
@@ -112,7 +145,7 @@ def test_a_replay_of_too_much_asks_for_a_reload(
     _follow(bob, tickers)
     monkeypatch.setattr(delivery, "MOST_REPLAYED", 5)
 
-    assert delivery.replay(user=bob, since=NOON, now=NOON) is None
+    assert delivery.replay(user=bob, since_ms=to_ms(NOON), market_now=NOON, now=NOON) is None
 
 
 def test_a_user_is_joined_to_the_groups_of_the_pairs_they_follow(
@@ -161,25 +194,30 @@ def test_a_free_user_follows_no_more_than_the_plan_allows(tickers: list[Ticker],
     assert not AlgorithmPreferences.objects.for_user(bob).exists()
 
 
-def test_pairs_that_do_not_exist_or_exceed_the_plan_are_refused(tickers: list[Ticker], bob: User) -> None:
-    pairs = [{"algorithm": "rsi", "ticker": "BTCUSDT"}, {"algorithm": "nosuch", "ticker": "BTCUSDT"}]
-    pairs += [{"algorithm": "rsi", "ticker": "NOSUCH"}]
+def test_a_replay_from_too_far_back_asks_for_a_reload_and_the_future_holds_nothing(done: Sweep, bob: User) -> None:
+    def look_back_to(since_ms: int) -> object:
+        return delivery.replay(user=bob, since_ms=since_ms, market_now=NOON, now=NOON)
 
-    refused = refused_pairs(user=bob, pairs=pairs, joined=[], now=NOON)  # type: ignore[arg-type]
-    full = refused_pairs(user=bob, pairs=pairs[:1], joined=[f"group_{n}" for n in range(60)], now=NOON)  # type: ignore[arg-type]
+    assert look_back_to(0) is None
+    assert look_back_to(2**53 - 1) == []
 
-    assert [pair["reason"] for pair in refused] == [
-        "the central feed does not run this algorithm",
-        "this ticker is not followed",
+
+def test_a_socket_joins_no_pair_that_the_user_does_not_follow(tickers: list[Ticker], bob: User) -> None:
+    _follow(bob, tickers[:1])
+    followed = central_configurations()[0].algorithm_id
+    other = central_configurations()[3].algorithm_id
+    pairs: list[Pair] = [
+        {"algorithm": followed, "ticker": "BTCUSDT"},
+        {"algorithm": other, "ticker": "BTCUSDT"},
+        {"algorithm": followed, "ticker": "ETHUSDT"},
+        {"algorithm": "nosuch", "ticker": "NOSUCH"},
     ]
-    assert "allows no more" in full[0]["reason"]
 
+    refused = delivery.refused_pairs(user=bob, pairs=pairs, now=NOON)
 
-def test_a_socket_may_not_stay_beyond_the_plan(bob: User, alice: User) -> None:
-    many = [f"group_{n}" for n in range(200)]
-
-    assert not may_stay(user=bob, joined=many, now=NOON)
-    assert may_stay(user=alice, joined=many, now=NOON)
+    assert [(pair["algorithm"], pair["ticker"]) for pair in refused] == [
+        (other, "BTCUSDT"), (followed, "ETHUSDT"), ("nosuch", "NOSUCH"),
+    ]  # fmt: skip
 
 
 def test_strangers_see_the_central_feed_delayed_and_users_see_it_live(done: Sweep, bob: User) -> None:
@@ -213,16 +251,24 @@ def test_a_call_can_be_neither_changed_nor_deleted(done: Sweep, statement: str) 
 
 def _evaluate(sweep: Sweep) -> list[tuple[str, SignalFrame]]:
     """What evaluate_tickers does, giving what it would publish."""
+    plan, latest = plan_of(sweep.pk), _latest(sweep)
+    outcomes = _outcomes(sweep, latest)
+    written = write_outcomes(plan=plan, outcomes=outcomes, now=datetime.now(UTC))
+    return delivery.deliveries_of(plan=plan, written=written, latest=latest)
+
+
+def _latest(sweep: Sweep) -> LatestSignals:
+    return load_latest(configuration_ids=sweep.configuration_ids, ticker_ids=sweep.ticker_ids)
+
+
+def _outcomes(sweep: Sweep, latest: LatestSignals) -> list[TickerOutcome]:
     plan = plan_of(sweep.pk)
-    latest = load_latest(configuration_ids=sweep.configuration_ids, ticker_ids=sweep.ticker_ids)
-    outcomes = [
+    return [
         evaluate_ticker(
             plan=plan, ticker_id=ticker.pk, candles={t: candles_of(ticker, t) for t in plan.timeframes}, latest=latest
         )
         for ticker in Ticker.objects.filter(pk__in=sweep.ticker_ids)
     ]
-    written: Written = write_outcomes(plan=plan, outcomes=outcomes, now=datetime.now(UTC))
-    return delivery.deliveries_of(plan=plan, results=written.results, latest=latest)
 
 
 def _identity(frame: object) -> tuple[object, ...]:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accounts.models import User
+from billing.models import PlanGrant
 from signals.models import AlgorithmPreferences
 from signals.services.bots import cleanup_inactive_bots
 from signals.services.configurations import configuration_for
@@ -48,7 +49,7 @@ def test_beat_would_call_the_instant_due_and_none_after_it(at: datetime, zone: s
 
 
 def _within_a_day(timetable: crontab, at: datetime) -> list[datetime]:
-    return instants_between(timetable, after=at, before=at + timedelta(days=1), most=3)
+    return instants_between(timetable, after=at, before=at + timedelta(days=1))
 
 
 def test_a_wall_clock_time_skipped_in_spring_stands_for_an_hour_later() -> None:
@@ -64,7 +65,7 @@ def test_an_interval_stands_for_its_multiples_since_1970() -> None:
 
 
 def test_the_instants_between_two_slots_are_those_nobody_ran() -> None:
-    found = instants_between(EVERY_2_MINUTES, after=NOON, before=NOON + timedelta(minutes=6), most=10)
+    found = instants_between(EVERY_2_MINUTES, after=NOON, before=NOON + timedelta(minutes=6))
 
     assert found == [NOON + timedelta(minutes=4), NOON + timedelta(minutes=2)]
 
@@ -100,6 +101,30 @@ def test_schedules_of_users_whose_plan_ended_are_switched_off(product: None, ali
 
     enabled = PeriodicTask.objects.filter(name__startswith="premium:", enabled=True)
     assert [task.name.split(":")[1] for task in enabled] == [str(alice.pk)]
+
+
+def test_a_schedule_goes_on_when_the_plan_is_renewed(product: None, alice: User) -> None:
+    task = sync_premium_schedule(preference=_preference(alice))
+    assert task is not None
+    PlanGrant.objects.filter(user=alice).update(ends_at=NOON)
+    assert cleanup_inactive_bots(now=NOON) == 1
+
+    PlanGrant.objects.create(user=alice, plan="premium", starts_at=NOON, reason="renewed")
+    cleanup_inactive_bots(now=NOON + timedelta(minutes=10))
+
+    task.refresh_from_db()
+    assert task.enabled
+
+
+def test_a_schedule_the_operator_switched_off_stays_off(product: None, alice: User) -> None:
+    task = sync_premium_schedule(preference=_preference(alice))
+    assert task is not None
+    PeriodicTask.objects.filter(pk=task.pk).update(enabled=False)
+
+    cleanup_inactive_bots(now=NOON)
+
+    task.refresh_from_db()
+    assert not task.enabled
 
 
 def _preference(user: User) -> AlgorithmPreferences:

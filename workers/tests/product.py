@@ -94,7 +94,12 @@ class Product:
             return cursor.fetchall() if cursor.description else []
 
     def send(self, task: str, **arguments: Any) -> None:
-        self.celery.send_task(f"signals.tasks.{task}", kwargs=arguments, queue="sweep")
+        queue = "default" if task == "close_sweeps" else "sweep"
+        self.celery.send_task(f"signals.tasks.{task}", kwargs=arguments, queue=queue)
+
+    def sweep_by_hand(self) -> None:
+        """From now on a central slot is run where the test says so, and no other."""
+        self.query("UPDATE django_celery_beat_periodictask SET enabled = false WHERE name = 'central sweep'")
 
     def advance(self, minutes: int) -> None:
         """Moves the stepped market on."""

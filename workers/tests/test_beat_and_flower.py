@@ -19,7 +19,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     with running_product(tmp_path_factory.mktemp("logs")) as product:
         product.start_simulator("--tickers", "5")
         product.manage("bootstrap")
-        product.start("heartbeat", "worker-sweep")
+        product.start("heartbeat", "worker-sweep", "worker-default")
         product.wait_for("the backfill", lambda: product.watermark("2m"))
         yield product
 

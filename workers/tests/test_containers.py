@@ -1,159 +1,31 @@
-"""docker-compose.yml without an engine: it follows the specification, and each service's very command works."""
+"""docker-compose.yml without an engine: each service's very command works, is healthy and ends."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
-import jsonschema
 import psycopg2
 import pytest
 import redis
-import yaml
+import requests
 
 from workers import resp
 from workers.embedded import free_port
+from workers.tests.compose import REQUIRED, SERVICES, Service, argv, environment
 from workers.throwaway import throwaway_stores
 from workers.wheels import CHECKOUT, Account, Programs
-
-TEXT = (CHECKOUT / "docker-compose.yml").read_text()
-COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
-SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = [name for name, service in SERVICES.items() if "build" in service]
-SECRETS = {
-    "SECRET_KEY": "s" * 60,
-    "POSTGRES_PASSWORD": "pg-pw",
-    "BROKER_PASSWORD": "broker-pw",
-    "LIVE_PASSWORD": "live-pw",
-    "FLOWER_BASIC_AUTH": "operator:flower-pw",
-    "DOMAIN": "signals.example.com",
-}
-
-
-class Refused(Exception):
-    """Compose would refuse to start: a variable without a default is not given."""
-
-
-def interpolate(text: str, given: Mapping[str, str]) -> str:
-    """What compose makes of `text`: $$, ${NAME}, ${NAME:-default}, ${NAME:?error}."""
-
-    def value(match: re.Match[str]) -> str:
-        if match[0] == "$$":
-            return "$"
-        found = given.get(match["name"], "")
-        if not found and match["sign"] == ":?":
-            raise Refused(match["rest"])
-        return found or (match["rest"] if match["sign"] == ":-" else "")
-
-    return re.sub(r"\$\$|\$\{(?P<name>\w+)(?:(?P<sign>:[-?])(?P<rest>[^}]*))?\}", value, text)
-
-
-def argv(service: dict[str, Any], given: Mapping[str, str]) -> list[str]:
-    command = service["command"]
-    words = shlex.split(command) if isinstance(command, str) else command
-    return [interpolate(word, given) for word in words]
-
-
-def environment(service: dict[str, Any], given: Mapping[str, str]) -> dict[str, str]:
-    return {name: interpolate(str(value), given) for name, value in service.get("environment", {}).items()}
-
-
-# --- The file -----------------------------------------------------------------------------------------------------------
-
-
-def test_the_file_follows_the_compose_specification() -> None:
-    package = importlib.util.find_spec("check_jsonschema")
-    assert package is not None
-    assert package.submodule_search_locations is not None
-    schema = Path(package.submodule_search_locations[0]) / "builtin_schemas" / "vendor" / "compose-spec.json"
-
-    jsonschema.validate(COMPOSE, json.loads(schema.read_text()))
-    with pytest.raises(jsonschema.ValidationError):  # the schema does refuse
-        jsonschema.validate(COMPOSE | {"services": {"web": {"comand": "typo"}}}, json.loads(schema.read_text()))
-
-
-def test_every_process_of_the_product_is_a_service() -> None:
-    assert set(OURS) == {"migrate", "web", "worker", "worker-default", "beat", "heartbeat", "flower"}
-    assert set(SERVICES) - set(OURS) == {"proxy", "postgres", "broker", "live"}
-
-
-@pytest.mark.parametrize("missing", SECRETS)
-def test_without_one_of_the_secrets_it_refuses_to_start(missing: str) -> None:
-    given = {name: value for name, value in SECRETS.items() if name != missing}
-
-    with pytest.raises(Refused, match=missing):
-        interpolate(TEXT, given)
-
-    assert interpolate(TEXT, SECRETS)
-
-
-def test_no_secret_has_a_default() -> None:
-    for name in SECRETS:
-        assert not re.search(rf"\$\{{{name}:-", TEXT)
-
-
-@pytest.mark.parametrize("name", SERVICES)
-def test_images_are_pinned(name: str) -> None:
-    image = SERVICES[name]["image"]
-
-    assert re.search(r":\d+\.\d+(\.\d+)?$", image) or image == "boritrader:${VERSION:-latest}"
-
-
-def test_the_images_of_the_dockerfile_are_pinned_and_it_ends_as_an_ordinary_user() -> None:
-    dockerfile = (CHECKOUT / "Dockerfile").read_text()
-
-    assert all(
-        re.search(r":\d+\.\d+\.\d+-slim$", image) for image in re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)
-    )
-    assert re.findall(r"^USER (\S+)", dockerfile, re.MULTILINE)[-1] == "boritrader"
-
-
-@pytest.mark.parametrize("name", [name for name in SERVICES if name != "migrate"])
-def test_what_ends_is_started_again_and_is_looked_after(name: str) -> None:
-    assert SERVICES[name]["restart"] == "unless-stopped"
-    assert SERVICES[name]["healthcheck"]["test"]
-
-
-@pytest.mark.parametrize("name", [name for name in OURS if name != "migrate"])
-def test_everything_waits_for_the_migration(name: str) -> None:
-    assert SERVICES[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
-
-
-def test_only_the_proxy_is_reachable_from_other_machines() -> None:
-    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-
-    assert set(published) == {"proxy", "flower"}
-    assert all(port.startswith("127.0.0.1:") for port in published["flower"])
-    for name in ("postgres", "broker", "live"):
-        assert SERVICES[name]["networks"] == ["inside"]
-    assert COMPOSE["networks"]["inside"] == {"internal": True}
-
-
-def test_the_example_names_every_variable_that_is_read() -> None:
-    named = set(re.findall(r"^([A-Z_]+)=", (CHECKOUT / ".env.example").read_text(), re.MULTILINE))
-    files = [*CHECKOUT.glob("boritrader/*.py"), CHECKOUT / "celeryconfig.py", CHECKOUT / "workers" / "supervisor.py"]
-    source = "\n".join(file.read_text() for file in files)
-    reads = set(re.findall(r'(?:env\.\w+|required|environ\.get|given\.get)\(\s*"([A-Z_]+)"', source))
-    ports = set(re.findall(r'"([A-Z]+_PORT)"', source))
-    compose = set(re.findall(r"(?<!\$)\$\{(\w+)", TEXT))
-
-    read = reads | ports | compose | {"CHROMIUM", "SIMULATOR_TICKERS", "FLOWER_BASIC_AUTH"}
-
-    assert named == read
-
-
-# --- The commands -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +43,7 @@ def migrated(stores: dict[str, str]) -> dict[str, str]:
 
 def setting(name: str, stores: Mapping[str, str]) -> dict[str, str]:
     """The service's environment, with the stores of this test and free ports of this machine's loopback."""
-    given = SECRETS | {"EXCHANGE": "simulated"}
+    given = REQUIRED | {"EXCHANGE": "simulated"}
     ours = {key: stores[key] for key in ("DATABASE_URL", "BROKER_URL", "LIVE_URL", "SIMULATOR_URL")}
     loopback = {"WEB_HOST": "127.0.0.1", "UVICORN_HOST": "127.0.0.1", "FLOWER_ADDRESS": "127.0.0.1"}
     ports = {"UVICORN_PORT": str(free_port()), "FLOWER_PORT": str(free_port()), "STORE_PORT": str(free_port())}
@@ -181,7 +53,7 @@ def setting(name: str, stores: Mapping[str, str]) -> dict[str, str]:
 
 def run_to_end(name: str, stores: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        argv(SERVICES[name], SECRETS),
+        argv(SERVICES[name], REQUIRED),
         cwd=CHECKOUT,
         env=setting(name, stores),
         stdout=subprocess.PIPE,
@@ -192,46 +64,13 @@ def run_to_end(name: str, stores: Mapping[str, str]) -> subprocess.CompletedProc
     )
 
 
-class Service:
-    """One service's command, running; and its health check."""
-
-    def __init__(self, name: str, env: dict[str, str], log: Path) -> None:
-        self.name, self.env, self.log = name, env, log
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                argv(SERVICES[name], SECRETS),
-                cwd=log.parent if "build" not in SERVICES[name] else CHECKOUT,
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                process_group=0,
-            )
-
-    def is_healthy(self) -> bool:
-        kind, *words = SERVICES[self.name]["healthcheck"]["test"]
-        words = [interpolate(word, SECRETS) for word in words]
-        command = ["/bin/sh", "-c", *words] if kind == "CMD-SHELL" else words
-        return subprocess.run(command, cwd=CHECKOUT, env=self.env, capture_output=True, timeout=60).returncode == 0
-
-    def wait_until(self, is_true: Callable[[], bool]) -> None:
-        ends_at = time.monotonic() + 90
-        while not is_true():
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < ends_at, self.log.read_text()
-            time.sleep(0.2)
-
-    def end(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
-
-
 @pytest.fixture
 def serve(migrated: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Service]]:
     running: list[Service] = []
 
-    def start(name: str, **more: str) -> Service:
-        running.append(Service(name, setting(name, migrated) | more, tmp_path / f"{name}.log"))
+    def start(name: str, folder: Path | None = None, **more: str) -> Service:
+        folder = folder or (CHECKOUT if "build" in SERVICES[name] else tmp_path)
+        running.append(Service(name, setting(name, migrated) | more, tmp_path / f"{name}.log", folder))
         return running[-1]
 
     yield start
@@ -336,10 +175,80 @@ class TestCommands:
             told = client.config_get("maxmemory-policy", "appendonly")
         assert told == {"maxmemory-policy": "noeviction", "appendonly": "yes" if name == "broker" else "no"}
 
+    @pytest.mark.parametrize("name", ["broker", "live"])
+    def test_a_store_of_messages_hears_that_it_shall_end(self, serve: Callable[..., Service], name: str) -> None:
+        """The engine asks the first process only: that must be the server itself, which then ends in its own way."""
+        service = serve(name)
+        service.wait_until(lambda: "Ready to accept connections" in service.log.read_text())
+
+        assert service.end() == 0
+
+        assert "bye bye" in service.log.read_text()
+
+    def test_the_web_believes_nobody_but_the_proxy_about_visitors(self, serve: Callable[..., Service]) -> None:
+        for proxy, seen in (({}, "127.0.0.1"), ({"FORWARDED_ALLOW_IPS": "127.0.0.1"}, "203.0.113.9")):
+            service = serve("web", **proxy)
+            service.wait_until(service.is_healthy)
+            page = f"http://127.0.0.1:{service.env['UVICORN_PORT']}/accounts/login/"
+
+            requests.get(page, headers={"X-Forwarded-For": "203.0.113.9"}, timeout=10, allow_redirects=False)
+
+            service.end()
+            assert re.search(rf'{seen}:\d+ - "GET /accounts/login/', service.log.read_text())
+
+    def test_the_image_collects_its_static_files_and_serves_them(
+        self, serve: Callable[..., Service], tmp_path: Path
+    ) -> None:
+        image = tmp_path / "app"
+        dockerfile = (CHECKOUT / "Dockerfile").read_text()
+        [collect] = re.findall(r"^RUN (.*collectstatic.*)$", dockerfile, re.MULTILINE)
+        settings = dict(re.findall(r"^ENV (\w+)=(\w+)$", dockerfile, re.MULTILINE))
+        ignored = shutil.ignore_patterns(".?*", "node_modules", "staticfiles", "docs", "tests", "__pycache__")
+        shutil.copytree(CHECKOUT, image, ignore=ignored)
+        path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        subprocess.run(["/bin/sh", "-c", collect], cwd=image, env=path | settings, check=True, timeout=120)
+        web = serve("web", folder=image, **settings)
+        web.wait_until(web.is_healthy)
+        here = f"http://127.0.0.1:{web.env['UVICORN_PORT']}/"
+
+        page = fetch(here)
+
+        script = urljoin(here, re.findall(r'<script type="module" src="([^"]+)"', page.text)[0])
+        assert re.search(r"/static/bundle/signals\.[0-9a-f]{12}\.js$", script)
+        assert "immutable" in fetch(script).headers["Cache-Control"]
+        assert fetch(script).headers["Content-Encoding"] == "gzip"
+        loaded = modules(script)
+        assert any("/candle-plot-" in url for url in loaded)
+        for url, text in loaded.items():
+            [source_map] = re.findall(r"^//# sourceMappingURL=(\S+)$", text, re.MULTILINE)
+            assert fetch(urljoin(url, source_map)).json()["sources"]
+
+
+def fetch(url: str) -> requests.Response:
+    """As the proxy does for a browser. Raises HTTPError for what is not there."""
+    answer = requests.get(url, headers={"X-Forwarded-Proto": "https"}, timeout=10, allow_redirects=False)
+    answer.raise_for_status()
+    return answer
+
+
+def modules(url: str) -> dict[str, str]:
+    """The module at `url` and all that it imports, now or later: their text, by URL."""
+    found: dict[str, str] = {}
+    wanted = [url]
+    while wanted:
+        one = wanted.pop()
+        found[one] = fetch(one).text
+        imported = re.findall(r"""(?:from|import\(?)\s*["'](\.{1,2}/[^"']+)""", found[one])
+        wanted += [other for path in imported if (other := urljoin(one, path)) not in found]
+    return found
+
+
+@pytest.mark.processes
+class TestPostgres:
     def test_postgres_accepts_its_settings(self) -> None:
         """The image's own entry point makes the cluster; its two lists of arguments are checked by the programs."""
         initdb = shlex.split(SERVICES["postgres"]["environment"]["POSTGRES_INITDB_ARGS"])
-        server = argv(SERVICES["postgres"], SECRETS)
+        server = argv(SERVICES["postgres"], REQUIRED)
         assert server[0] == "postgres"
 
         account, programs = Account.of_stores(), Programs.located().postgres

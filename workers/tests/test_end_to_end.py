@@ -58,7 +58,8 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     with running_product(tmp_path_factory.mktemp("logs")) as product:
         product.start_simulator("--stepped", "--start-at", START.isoformat(), "--tickers", "12")
         product.passwords = demo_passwords(product.manage("bootstrap"))
-        product.start("heartbeat", "worker-sweep")
+        product.sweep_by_hand()
+        product.start("heartbeat", "worker-sweep", "worker-default")
         product.start_web("web-1", int(product.values["WEB_PORT"]))
         product.second_port = free_port()
         product.start_web("web-2", product.second_port)

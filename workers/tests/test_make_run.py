@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import stat
 import subprocess
@@ -43,6 +44,21 @@ def test_all_taken_ports_are_named_at_once(taken_port: int) -> None:
     assert all(name in str(refusal.value) for name in ("WEB_PORT", "LIVE_PORT", "FLOWER_PORT=many"))
 
 
+def test_one_port_for_two_things_is_refused_by_name() -> None:
+    given = free_ports()
+
+    with pytest.raises(supervisor.CannotStart, match=rf"^Port {given['WEB_PORT']} is both WEB_PORT and LIVE_PORT\."):
+        supervisor.ports(given | {"LIVE_PORT": given["WEB_PORT"]})
+
+
+@pytest.mark.parametrize(
+    ("bound", "asked"),
+    [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("192.0.2.7", "192.0.2.7")],
+)
+def test_the_web_is_asked_where_it_listens(bound: str, asked: str) -> None:
+    assert supervisor.reached_at(bound) == asked
+
+
 def test_a_store_that_is_given_needs_no_port_and_is_not_started(taken_port: int) -> None:
     given = free_ports() | {"DATABASE_URL": "postgres://elsewhere/db", "POSTGRES_PORT": str(taken_port)}
 
@@ -60,6 +76,49 @@ def test_the_real_exchange_needs_no_simulator() -> None:
     assert values["EXCHANGE"] == "binance"
     assert "SIMULATOR_URL" not in values
     assert "simulator" not in [program.name for program in supervisor.programs(values)]
+
+
+def test_an_empty_variable_is_as_good_as_none() -> None:
+    given = free_ports() | {"EXCHANGE": "", "WEB_HOST": "", "SIMULATOR_TICKERS": ""}
+
+    values = supervisor.environment(given, kept={}, chosen=supervisor.ports(given), stores={})
+
+    assert (values["EXCHANGE"], values["WEB_HOST"], values["SIMULATOR_TICKERS"]) == ("simulated", "127.0.0.1", "100")
+    assert values["SIMULATOR_URL"] == f"http://127.0.0.1:{given['SIMULATOR_PORT']}"
+
+
+def test_the_settings_too_take_an_empty_variable_for_none() -> None:
+    """All that .env.example leaves empty, and the numbers besides."""
+    example = (CHECKOUT / ".env.example").read_text()
+    empty = dict.fromkeys(re.findall(r"^([A-Z_]+)=", example, re.MULTILINE), "") | {"BORITRADER_BUILD": "1"}
+    names = ["EXCHANGE", "SIMULATOR_URL", "SWEEP_EVERY_MINUTES", "SWEEP_TICKERS_PER_TASK", "WEB_HOST", "ALLOWED_HOSTS"]
+    script = f"from boritrader import settings as s; print([getattr(s, name) for name in {names}])"
+
+    told = subprocess.run(
+        [sys.executable, "-c", script], cwd=CHECKOUT, env=os.environ | empty, capture_output=True, text=True, timeout=60
+    )
+
+    defaults = ["simulated", "http://127.0.0.1:28480", 2, 1, "127.0.0.1", ["127.0.0.1", "localhost"]]
+    assert told.stdout.strip() == str(defaults), told.stderr
+
+
+def test_a_worker_says_nothing_about_root_and_keeps_its_other_warnings(tmp_path: Path) -> None:
+    script = """
+import warnings
+from celery.exceptions import SecurityWarning
+from celery.platforms import ROOT_DISCOURAGED
+warnings.warn(SecurityWarning(ROOT_DISCOURAGED.format(uid=0, euid=0, gid=0, egid=0)))
+warnings.warn(SecurityWarning("another"))
+"""
+    said = {}
+    for name in ("worker-sweep", "web"):
+        with (tmp_path / name).open("wb") as log:
+            supervisor.python(name, "-c", script, values={"PYTHONWARNINGS": "default"}).launch(log.fileno()).wait(60)
+        said[name] = (tmp_path / name).read_text()
+
+    assert "superuser privileges" not in said["worker-sweep"]
+    assert "SecurityWarning: another" in said["worker-sweep"]
+    assert "superuser privileges" in said["web"]
 
 
 def test_every_process_of_the_product_is_supervised() -> None:

@@ -55,7 +55,8 @@ def replay(product: Product, recording: Path, start: datetime) -> int:
     arguments = ("--replay", str(recording), "--replay-from", start.isoformat(), "--history-minutes", "2500")
     product.start_simulator("--stepped", *arguments)
     product.manage("bootstrap")
-    product.start("heartbeat", "worker-sweep")
+    product.sweep_by_hand()
+    product.start("heartbeat", "worker-sweep", "worker-default")
     now: int = requests.get(f"{product.values['SIMULATOR_URL']}/api/v3/time", timeout=10).json()["serverTime"]
     product.wait_for("the backfill", lambda: product.watermark("2m") >= now)
     return now

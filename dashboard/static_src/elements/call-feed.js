@@ -79,7 +79,7 @@ class CallFeed extends HTMLElement {
     button.type = "button";
     button.dataset.ticker = call.ticker;
     button.dataset.configuration = String(call.configuration);
-    button.title = `Called on the candle that closed ${utc(call.closed_at)}`;
+    button.title = `${call.ticker}: called on the candle that closed ${utc(call.closed_at)}`;
     return make("li", "", button);
   }
 }

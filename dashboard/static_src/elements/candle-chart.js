@@ -1,7 +1,7 @@
 /** <candle-chart>: candles of one ticker with the calls of one algorithm, beside what that algorithm does.
  *
- * `open(ticker, configuration)` shows it, `changed(frame)` keeps it fresh. Fires "close" and "choose" (another
- * configuration).
+ * `open(ticker, configuration)` fills it, `changed(frame)` keeps it fresh, `stop()` lets it rest. Fires "close" and
+ * "choose" (another configuration).
  */
 
 import { exactClock, price, utc, value } from "../model/format.js";
@@ -9,10 +9,15 @@ import { ApiError, getJson } from "../model/fetch.js";
 import { make, setData, setText } from "./dom.js";
 import { inWords } from "./signal-cell.js";
 
+// A reconnect replays many frames at once: one request for all of them.
+const REFRESH_AFTER = 300;
+
 class CandleChart extends HTMLElement {
   #book = null;
   #now = Date.now;
   #loading = null;
+  #refresh = null;
+  #isDrawn = false; // whether what is shown is what was asked for
   #plot = null;
 
   connectedCallback() {
@@ -23,11 +28,11 @@ class CandleChart extends HTMLElement {
     this.algorithms = make("select", "chart-algorithm");
     this.algorithms.ariaLabel = "Algorithm whose calls are marked";
     this.algorithms.addEventListener("change", () => this.#choose());
-    const close = make("button", "button is-quiet chart-close", "×");
-    close.type = "button";
-    close.ariaLabel = "Close the chart";
-    close.addEventListener("click", () => this.dispatchEvent(new CustomEvent("close")));
-    const bar = make("header", "chart-bar", this.heading, this.last, this.change, this.legend, this.algorithms, close);
+    this.closer = make("button", "button is-quiet chart-close", "×");
+    this.closer.type = "button";
+    this.closer.ariaLabel = "Close the chart";
+    this.closer.addEventListener("click", () => this.dispatchEvent(new CustomEvent("close")));
+    const bar = make("header", "chart-bar", this.heading, this.last, this.change, this.legend, this.algorithms, this.closer);
     this.canvas = make("div", "chart-canvas");
     this.message = make("div", "chart-message");
     this.facts = make("div", "chart-facts");
@@ -35,9 +40,6 @@ class CandleChart extends HTMLElement {
     this.facts.role = "region";
     this.facts.ariaLabel = "About this algorithm";
     this.append(bar, make("div", "chart-plot", this.canvas, this.message), this.facts);
-    this.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") this.dispatchEvent(new CustomEvent("close"));
-    });
   }
 
   /** @param addresses { candles, calls }: the API's URLs; candles has __ticker__ and __timeframe__ in it */
@@ -45,30 +47,43 @@ class CandleChart extends HTMLElement {
     this.addresses = addresses;
   }
 
+  /** Takes its data from this book from now on. What is open is opened anew by whoever calls this. */
   show(book, now) {
     this.#book = book;
     this.#now = now;
     this.algorithms.replaceChildren(
       ...book.configurations.map((one) => new Option(`${one.name} · ${one.timeframe}`, String(one.id))),
     );
-    if (this.ticker && book.rows.has(this.ticker)) this.open(this.ticker, this.configuration?.id);
   }
 
   /** Loads and shows a ticker's candles with the calls of a configuration (the first one where none is given). */
   open(ticker, configurationId) {
+    const configuration = this.#book.configuration(configurationId) ?? this.#book.configurations[0];
+    if (ticker !== this.ticker || configuration.id !== this.configuration.id) this.#isDrawn = false;
     this.ticker = ticker;
-    this.configuration = this.#book.configuration(configurationId) ?? this.#book.configurations[0];
-    this.algorithms.value = String(this.configuration.id);
+    this.configuration = configuration;
+    this.algorithms.value = String(configuration.id);
     setText(this.heading, ticker);
+    this.heading.title = ticker; // a long name is cut off
+    this.ariaLabel = `Chart of ${ticker}`;
     this.#tellFacts();
-    return this.#load(true);
+    return this.#load();
   }
 
   /** A new verdict: the facts, and a new candle where it brought one. */
   changed(frame) {
-    if (frame.ticker !== this.ticker || frame.configuration !== this.configuration?.id) return;
-    this.#tellFacts();
-    this.#load(false);
+    if (this.hidden || frame.ticker !== this.ticker || frame.configuration !== this.configuration?.id) return;
+    this.#refresh ??= setTimeout(() => {
+      this.#tellFacts();
+      this.#load();
+    }, REFRESH_AFTER);
+  }
+
+  /** Fetches nothing more until it is opened again. */
+  stop() {
+    this.#loading?.abort();
+    this.#forgetRefresh();
+    this.ticker = null;
   }
 
   /** Takes the colours of the theme anew. */
@@ -81,12 +96,18 @@ class CandleChart extends HTMLElement {
     this.dispatchEvent(new CustomEvent("choose", { detail }));
   }
 
-  async #load(isNew) {
+  #forgetRefresh() {
+    clearTimeout(this.#refresh);
+    this.#refresh = null;
+  }
+
+  async #load() {
+    this.#forgetRefresh();
     this.#loading?.abort();
     const loading = new AbortController();
     this.#loading = loading;
     const { ticker, configuration } = this;
-    if (isNew) this.#tell("Loading candles…");
+    if (!this.#isDrawn) this.#tell("Loading candles…");
     try {
       const candles = this.addresses.candles
         .replace("__ticker__", encodeURIComponent(ticker))
@@ -100,22 +121,27 @@ class CandleChart extends HTMLElement {
       const { CandlePlot } = await import("./candle-plot.js");
       if (loading.signal.aborted) return;
       this.#plot ??= new CandlePlot(this.canvas, (candle) => this.#tellLegend(candle));
-      this.#draw(series, called.calls.filter((call) => call.configuration === configuration.id), isNew);
+      this.#draw(series, called.calls.filter((call) => call.configuration === configuration.id));
     } catch (error) {
       if (loading.signal.aborted) return;
-      if (!(error instanceof ApiError)) throw error;
-      if (isNew) this.#tell(error.message, () => this.#load(true));
+      if (!(error instanceof ApiError)) {
+        // A module that could not be fetched is not asked for again by the browser while the page stands.
+        this.#tell("The chart could not be loaded. Reload the page.", { label: "Reload", act: () => location.reload() });
+        throw error;
+      }
+      if (!this.#isDrawn) this.#tell(error.message, { label: "Try again", act: () => this.#load() });
     }
   }
 
-  #draw(series, calls, isNew) {
+  #draw(series, calls) {
     if (series.candles.length === 0) {
       this.#tell("No candles of this ticker yet. They appear when the market data has been filled in.");
       return;
     }
     this.#tell("");
     this.step = series.tick_size;
-    this.#plot.show(series, calls, isNew);
+    this.#plot.show(series, calls, !this.#isDrawn);
+    this.#isDrawn = true;
     const [, open, , , close] = series.candles.at(-1);
     setText(this.last, price(close, this.step));
     const percent = open ? (close / series.candles[0][1] - 1) * 100 : 0;
@@ -134,13 +160,14 @@ class CandleChart extends HTMLElement {
     setText(this.legend, parts.join("  "));
   }
 
-  #tell(text, retry) {
+  /** A message in place of the candles, with a way out; none for the empty text. */
+  #tell(text, wayOut = null) {
     this.message.hidden = !text;
     this.message.replaceChildren(text);
-    if (!retry) return;
-    const button = make("button", "button is-small", "Try again");
+    if (!wayOut) return;
+    const button = make("button", "button is-small", wayOut.label);
     button.type = "button";
-    button.addEventListener("click", retry);
+    button.addEventListener("click", wayOut.act);
     this.message.append(button);
   }
 

@@ -6,8 +6,8 @@ import { moment, price, stepDecimals } from "../model/format.js";
 import { callMarks } from "../model/marks.js";
 import { colour } from "./dom.js";
 
-// How many candles are in sight at first.
-const IN_SIGHT = 140;
+// So many pixels each candle gets at first: narrower ones are only lines.
+const WIDTH_OF_A_CANDLE = 6;
 
 const hours = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 const days = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
@@ -49,7 +49,8 @@ export class CandlePlot {
     this.#paint();
     if (isNew) {
       const end = series.candles.length;
-      this.chart.timeScale().setVisibleLogicalRange({ from: end - IN_SIGHT, to: end + 4 });
+      const inSight = Math.max(40, Math.round(this.chart.chartElement().clientWidth / WIDTH_OF_A_CANDLE));
+      this.chart.timeScale().setVisibleLogicalRange({ from: end - inSight, to: end + 4 });
     }
   }
 

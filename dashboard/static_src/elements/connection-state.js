@@ -3,26 +3,31 @@
 import { moment } from "../model/format.js";
 import { make, setData, setText } from "./dom.js";
 
+const WORDS = {
+  connecting: "Connecting…",
+  live: "Live",
+  reconnecting: "Reconnecting…",
+  offline: "Offline",
+  crowded: "Too many pages",
+  stale: "Stale",
+  "logged-out": "Logged out",
+  ended: "Access ended",
+};
+
 class ConnectionState extends HTMLElement {
   connectedCallback() {
-    this.word = make("span", "word", "Connecting…");
-    this.append(make("span", "mark"), this.word);
+    this.word = make("span", "word", WORDS.connecting);
+    this.since = make("span", "since"); // apart, because a narrow header has no room for it
+    this.append(make("span", "mark"), this.word, this.since);
     this.role = "status";
   }
 
   /** @param status a ConnectionState's status, or "stale" @param since when it began, where that matters */
   show(status, since, now) {
-    const words = {
-      connecting: "Connecting…",
-      live: "Live",
-      reconnecting: "Reconnecting…",
-      offline: `Offline since ${since ? moment(since, now) : "just now"}`,
-      stale: `Stale since ${since ? moment(since, now) : "the start"}`,
-      "logged-out": "Logged out",
-      ended: "Access ended",
-    };
+    const isSince = status === "offline" || status === "stale";
     setData(this, "status", status);
-    setText(this.word, words[status]);
+    setText(this.word, WORDS[status]);
+    setText(this.since, isSince && since ? `since ${moment(since, now)}` : "");
   }
 }
 

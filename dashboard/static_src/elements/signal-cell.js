@@ -5,7 +5,7 @@ import { NO_OPINION, stateOf } from "../model/selection.js";
 import { setData, setText } from "./dom.js";
 
 const WORDS = { BUY: "BUY", SELL: "SELL", "DO NOTHING": "–", [NO_OPINION]: "n/a", "": "" };
-const FLASH = { duration: 1_600, easing: "ease-out" };
+const FLASH = { duration: 700, easing: "ease-out" };
 
 /** Fills an element that has the children .now and .last. */
 export function fillCell(element, cell, configuration, now) {
@@ -32,7 +32,7 @@ export function inWords(cell, now) {
 /** Shows for a moment that the cell has changed. Not for people who asked for less motion. */
 export function flash(element) {
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
-  element.animate([{ boxShadow: "inset 0 0 0 2px var(--flash)", backgroundColor: "var(--flash-fill)" }, {}], FLASH);
+  element.animate([{ backgroundColor: "color-mix(in srgb, var(--flash-fill) 60%, transparent)" }, {}], FLASH);
 }
 
 function isActive(state) {

@@ -202,6 +202,7 @@ class SignalMatrix extends HTMLElement {
     if (element.dataset.ticker !== row.symbol) element.dataset.ticker = row.symbol;
     element.classList.toggle("is-marked", this.marked?.ticker === row.symbol);
     setText(ticker, row.symbol);
+    ticker.title = row.symbol; // a long name is cut off
     setText(priceCell, price(row.price, row.step));
     setText(buys, row.buys ? String(row.buys) : "");
     setText(sells, row.sells ? String(row.sells) : "");

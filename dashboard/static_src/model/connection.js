@@ -5,13 +5,14 @@ import { delay } from "./backoff.js";
 const WIRE_VERSION = 1;
 const UNAUTHENTICATED = 4401;
 const RIGHTS_ENDED = 4403;
+const TOO_MANY = 4429;
 const PING_EVERY = 20_000;
 // The server answers pings: longer silence means that the line is dead, whatever the socket says.
 const SILENCE = 45_000;
 // After so many failed tries in a row the page says "offline" and no more "reconnecting".
 const TRIES_BEFORE_OFFLINE = 3;
 
-/** @typedef {{ status: "connecting" | "live" | "reconnecting" | "offline" | "logged-out" | "ended",
+/** @typedef {{ status: "connecting" | "live" | "reconnecting" | "offline" | "crowded" | "logged-out" | "ended",
  *              lostAt: number | null, retryAt: number | null }} ConnectionState */
 
 export class Connection {
@@ -45,6 +46,24 @@ export class Connection {
   stop() {
     this.#forget();
     this.around.clearTimeout(this.#retry);
+  }
+
+  /** Opens another socket in place of this one, because what the user may hear has changed.
+   *
+   * Nothing is asked for again: once the new socket has said hello, the page fetches its data anew. The short wait lets
+   * the server notice that the old socket is gone, and keeps a user's pages from coming all at once.
+   */
+  renew() {
+    if (this.#isOver()) return;
+    this.#forget();
+    this.around.clearTimeout(this.#retry);
+    this.since = null;
+    this.#retry = this.around.setTimeout(() => this.#open(), delay(0, this.around.random));
+  }
+
+  /** The page has fetched what was written up to this slot. */
+  caughtUp(slot) {
+    this.since = Math.max(this.since ?? 0, slot);
   }
 
   /** Tries at once, e.g. because the user asked or the network is back. Does nothing while connected. */
@@ -97,7 +116,7 @@ export class Connection {
       this.#attempt = 0;
       this.#tell({ status: "live", lostAt: null, retryAt: null });
     }
-    if (frame.type === "sweep_closed" && frame.feed === "central") this.since = Math.max(this.since ?? 0, frame.slot);
+    if (frame.type === "sweep_closed" && frame.feed === "central") this.caughtUp(frame.slot);
     this.onFrame(frame);
   }
 
@@ -108,19 +127,20 @@ export class Connection {
       this.#tell({ status: code === UNAUTHENTICATED ? "logged-out" : "ended", retryAt: null });
       return;
     }
-    this.#lost();
+    this.#lost(code);
   }
 
-  #lost() {
+  #lost(code) {
     this.#forget();
     this.around.clearTimeout(this.#retry);
     const wait = delay(this.#attempt, this.around.random);
     this.#attempt += 1;
     const now = this.around.now();
     const isOffline = !this.around.isOnline() || this.#attempt > TRIES_BEFORE_OFFLINE;
+    const isCrowded = code === TOO_MANY;
     this.#retry = this.around.setTimeout(() => this.#open(), wait);
     this.#tell({
-      status: isOffline ? "offline" : "reconnecting",
+      status: isCrowded ? "crowded" : isOffline ? "offline" : "reconnecting",
       lostAt: this.state.lostAt ?? now,
       retryAt: now + wait,
     });

@@ -20,13 +20,25 @@ export function statusOf(connection, feed, now) {
   return connection.status === "live" && isStale(feed, now) ? "stale" : connection.status;
 }
 
-/** The notice above the signals: { level, text, label }, or null while all is well. `label` names the way out. */
+/** The notice above the signals: { level, text, moving, label }, or null while all is well.
+ *
+ * `text` stays the same as long as the trouble does, because screen readers read it out whenever it changes; `moving` is
+ * what the clock changes. `label` names the way out.
+ */
 export function noticeOf(connection, feed, now) {
   switch (statusOf(connection, feed, now)) {
     case "offline":
       return {
         level: "error",
-        text: `No connection since ${moment(connection.lostAt, now)}. The signals below are from then; trying again ${soon(connection, now)}.`,
+        text: `No connection since ${moment(connection.lostAt, now)}. The signals below are from then.`,
+        moving: soon(connection, now),
+        label: "Try now",
+      };
+    case "crowded":
+      return {
+        level: "error",
+        text: "More pages are open than your plan allows. Close one of them; this page then connects by itself.",
+        moving: soon(connection, now),
         label: "Try now",
       };
     case "reconnecting":
@@ -34,7 +46,8 @@ export function noticeOf(connection, feed, now) {
     case "stale":
       return {
         level: "warning",
-        text: `These signals are old: the last sweep stands for ${moment(feed.sweep.slot, now)}, ${age(now - feed.sweep.slot)} ago, and one is due every ${age(feed.period)}.${reason(feed)}`,
+        text: `These signals are old: the last sweep stands for ${moment(feed.sweep.slot, now)}, and one is due every ${age(feed.period)}.${reason(feed)}`,
+        moving: `${age(now - feed.sweep.slot)} ago`,
       };
     case "ended":
       return { level: "error", text: "Your access to live signals has ended or your plan has changed.", label: "Reload the page" };
@@ -44,8 +57,8 @@ export function noticeOf(connection, feed, now) {
 }
 
 function soon(connection, now) {
-  if (connection.retryAt === null) return "now";
-  return `in ${countdown(connection.retryAt - now)}`;
+  if (connection.retryAt === null) return "Trying now";
+  return `Trying again in ${countdown(connection.retryAt - now)}`;
 }
 
 function reason(feed) {

@@ -190,3 +190,54 @@ test("frames of another version and texts that are no JSON are left out", () => 
 
   assert.deepEqual(frames.map((frame) => frame.type), ["hello"]);
 });
+
+test("a renewed line is another socket that asks for nothing, and the old one is not heard any more", () => {
+  const { around, connection, frames, status } = connected();
+  const old = around.socket;
+
+  connection.renew();
+  assert.equal(old.readyState, 3);
+  assert.equal(old.onmessage, null);
+  assert.equal(status(), "live"); // nothing is wrong
+  around.runTimer();
+
+  assert.equal(around.sockets.length, 2);
+  assert.equal(around.socket.url, "ws://here/ws/notifications/");
+  around.hear({ type: "hello", at: NOON });
+  assert.equal(status(), "live");
+  assert.deepEqual(frames.map((frame) => frame.type), ["hello", "hello"]);
+});
+
+test("asked twice it renews once, and never after a session that ended", () => {
+  const { around, connection } = connected();
+  connection.renew();
+  connection.renew();
+  assert.equal(around.timers.size, 1);
+
+  around.runTimer();
+  around.drop(4403);
+  connection.renew();
+  assert.equal(around.timers.size, 0);
+});
+
+test("after fetching its data the page is as far as their sweep", () => {
+  const { around, connection } = connected();
+  connection.renew();
+  around.runTimer();
+
+  connection.caughtUp(NOON + 120_000);
+  connection.caughtUp(NOON);
+  around.drop();
+  around.runTimer();
+
+  assert.equal(around.socket.url, `ws://here/ws/notifications/?since=${NOON + 120_000}`);
+});
+
+test("one page too many says so and goes on trying", () => {
+  const { around, status } = connected();
+
+  around.drop(4429);
+
+  assert.equal(status(), "crowded");
+  assert.equal(around.timers.size, 1);
+});

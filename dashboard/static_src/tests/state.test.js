@@ -37,9 +37,26 @@ test("there is no notice while all is well, and one for each trouble", () => {
   const text = (connection, changes, at = NOON + MINUTE) => noticeOf(connection, feed(changes), at)?.text ?? null;
 
   assert.equal(text(LIVE), null);
-  assert.match(text({ ...lost, status: "offline" }, {}, NOON), /No connection since .* in 1:01/);
+  assert.match(text({ ...lost, status: "offline" }, {}), /No connection since/);
+  assert.match(text({ ...lost, status: "crowded" }, {}), /More pages are open/);
   assert.match(text({ ...lost, status: "reconnecting" }), /Reconnecting/);
-  assert.match(text(LIVE, {}, NOON + 10 * MINUTE), /10m ago, and one is due every 2m/);
+  assert.match(text(LIVE, {}, NOON + 10 * MINUTE), /old: .*, and one is due every 2m/);
   assert.match(text(LIVE, { market: { is_connected: false } }), /Market data is interrupted/);
   assert.match(text({ ...LIVE, status: "ended" }), /access/);
+});
+
+test("the sentence that is read out stands still, and the clock moves beside it", () => {
+  const lost = { lostAt: NOON, retryAt: NOON + 61_000 };
+  for (const [connection, moving] of [
+    [{ ...lost, status: "offline" }, ["Trying again in 1:01", "Trying again in 1:00"]],
+    [{ ...lost, status: "crowded" }, ["Trying again in 1:01", "Trying again in 1:00"]],
+  ]) {
+    const notices = [NOON, NOON + 1_000].map((at) => noticeOf(connection, feed(), at));
+    assert.equal(notices[0].text, notices[1].text);
+    assert.deepEqual(notices.map((notice) => notice.moving), moving);
+  }
+
+  const stale = [10, 11].map((minutes) => noticeOf(LIVE, feed(), NOON + minutes * MINUTE));
+  assert.equal(stale[0].text, stale[1].text);
+  assert.deepEqual(stale.map((notice) => notice.moving), ["10m ago", "11m ago"]);
 });
