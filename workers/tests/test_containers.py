@@ -211,12 +211,13 @@ class TestCommands:
         web.wait_until(web.is_healthy)
         here = f"http://127.0.0.1:{web.env['UVICORN_PORT']}/"
 
-        page = fetch(here)
+        named = json.loads((image / "staticfiles" / "staticfiles.json").read_text())["paths"]
 
-        script = urljoin(here, re.findall(r'<script type="module" src="([^"]+)"', page.text)[0])
-        assert re.search(r"/static/bundle/signals\.[0-9a-f]{12}\.js$", script)
+        assert f"/static/{named['bundle/base.js']}" in fetch(urljoin(here, "/accounts/login/")).text
+        script = urljoin(here, f"/static/{named['bundle/signals.js']}")
+        assert re.search(r"/signals\.[0-9a-f]{12}\.js$", script)
         assert "immutable" in fetch(script).headers["Cache-Control"]
-        assert fetch(script).headers["Content-Encoding"] == "gzip"
+        assert fetch(script).headers["Content-Encoding"] in {"br", "gzip"}
         loaded = modules(script)
         assert any("/candle-plot-" in url for url in loaded)
         for url, text in loaded.items():
