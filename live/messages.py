@@ -96,7 +96,7 @@ class ReplayedFrame(TypedDict):
 
 
 class ReloadFrame(TypedDict):
-    """`since` lies too far back to replay: fetch the page's data anew."""
+    """Fetch the page's data anew, over a new socket: `since` lies too far back, or what the user follows has changed."""
 
     type: Literal["reload"]
     v: Literal[1]
