@@ -11,13 +11,13 @@ from engine.candles import TIMEFRAMES
 class Timeframe(models.TextChoices):
     """The timeframes of engine.candles.TIMEFRAMES, as the database knows them."""
 
-    M1 = "1m"
-    M2 = "2m"
-    M3 = "3m"
-    M5 = "5m"
-    M15 = "15m"
-    H1 = "1h"
-    H4 = "4h"
+    M1 = "1m", "1m"
+    M2 = "2m", "2m"
+    M3 = "3m", "3m"
+    M5 = "5m", "5m"
+    M15 = "15m", "15m"
+    H1 = "1h", "1h"
+    H4 = "4h", "4h"
 
     @property
     def milliseconds(self) -> int:

@@ -34,8 +34,13 @@ class SignalResultAdmin(OneTickerOneDayAdmin):
 @admin.register(TickerRun)
 class TickerRunAdmin(OneTickerOneDayAdmin):
     day_column = "slot"
-    list_display = ("ticker", "sweep", "slot", "status", "results", "calls", "holes", "duration_ms", "error")
+    list_display = ("ticker", "sweep", "slot", "status", "results", "calls", "holes", "duration", "error")
     list_select_related = ["ticker", "sweep"]
+
+    @admin.display(description="duration, ms")
+    def duration(self, run: TickerRun) -> str:
+        return f"{run.duration_ms:.1f}"
+
     ordering = ("-slot",)
 
 
@@ -68,7 +73,7 @@ class CallAdmin(ReadOnlyAdmin):
 @admin.register(Sweep)
 class SweepAdmin(ReadOnlyAdmin):
     list_display = (
-        "slot", "feed", "status", "tickers", "ok", "stale", "failed", "missing", "results", "calls", "duration_ms", "note",
+        "slot", "feed", "status", "note", "tickers", "ok", "stale", "failed", "missing", "results", "calls", "duration_ms",
     )  # fmt: skip
     list_filter = ("status",)
     search_fields = ("feed",)

@@ -53,6 +53,7 @@ def ports(given: Mapping[str, str]) -> dict[str, int]:
     if (given.get("EXCHANGE") or "simulated") != "simulated":
         del wanted["SIMULATOR_PORT"]
     chosen: dict[str, int] = {}
+    moved: dict[str, int] = {}
     problems = []
     for variable, (what, default) in wanted.items():
         text = given.get(variable) or str(default)
@@ -65,7 +66,11 @@ def ports(given: Mapping[str, str]) -> dict[str, int]:
         if twins:
             problems.append(f"Port {port} is both {twins[0]} and {variable}. Choose another for one of them.")
         elif _is_taken(port):
-            problems.append(f"Port {port}, for {what}, is taken. Choose another: {variable}={port + 1} make run")
+            problems.append(f"Port {port}, for {what}, is taken. {variable} moves it.")
+            taken = {*chosen.values(), *moved.values(), *(default for _, default in wanted.values())}
+            moved[variable] = next(free for free in range(port + 1, 65536) if free not in taken and not _is_taken(free))
+    if moved:
+        problems.append(f"Free now: {' '.join(f'{name}={port}' for name, port in moved.items())} make run")
     if problems:
         raise CannotStart("\n".join(problems))
     return chosen
@@ -172,7 +177,15 @@ def web_command(host: str, port: str) -> tuple[str, ...]:
     """The web server: one process; open WebSockets are closed 3 s after the wish to end."""
     application = ("-m", "uvicorn", "boritrader.asgi:application", "--host", host, "--port", port)
     # Compression costs a third of the throughput and gains little on short frames; clients send short messages.
-    sockets = ("--ws", "websockets-sansio", "--ws-max-size", "65536", "--ws-per-message-deflate", "false")
+    sockets = (
+        "--ws",
+        "websockets-sansio",
+        "--ws-max-size",
+        "65536",
+        "--ws-per-message-deflate",
+        "false",
+        "--no-access-log",
+    )
     return (*application, *sockets, "--lifespan", "on", "--timeout-graceful-shutdown", "3")
 
 
@@ -218,11 +231,18 @@ def announce(supervisor: Supervisor, values: Mapping[str, str]) -> bool:
         f"  Health    {page}/health/",
         f"  Flower    http://127.0.0.1:{values['FLOWER_PORT']}/  (user operator, password in .run/env)",
         "  Logs      .run/logs/",
-        "  Log in    as one of the demo people that bootstrap printed above (again: .run/logs/bootstrap.log)",
+        *demo_people(RUN / "logs" / "bootstrap.log"),
         "Ctrl-C stops everything; the data stay.",
     ):
         supervisor.say(line)
     return True
+
+
+def demo_people(log: Path) -> list[str]:
+    """What bootstrap said last about whom to log in as; nothing where there are no demo people."""
+    lines = log.read_text().splitlines() if log.exists() else []
+    said = [line[line.index("  demo  ") :] for line in lines if "  demo  " in line]
+    return said[-3:]
 
 
 def run(given: Mapping[str, str]) -> None:

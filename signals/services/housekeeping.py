@@ -48,6 +48,8 @@ def bootstrap(*, now: datetime) -> None:
 
 
 def _every(cron: str, name: str, task: str, *, expires: int) -> None:
+    if PeriodicTask.objects.filter(name=name).exists():
+        return  # with whatever schedule the operator has given it
     minute, hour, day_of_month, month_of_year, day_of_week = cron.split()
     timetable, _ = CrontabSchedule.objects.get_or_create(
         minute=minute,
@@ -57,10 +59,7 @@ def _every(cron: str, name: str, task: str, *, expires: int) -> None:
         day_of_week=day_of_week,
         timezone="UTC",
     )
-    PeriodicTask.objects.get_or_create(
-        name=name,
-        defaults={"task": task, "crontab": timetable, "kwargs": json.dumps({}), "expire_seconds": expires},
-    )
+    PeriodicTask.objects.create(name=name, task=task, crontab=timetable, kwargs=json.dumps({}), expire_seconds=expires)
 
 
 def prune(*, now: datetime) -> dict[str, int]:

@@ -7,6 +7,7 @@ import pytest
 
 from accounts.models import User
 from billing.models import PlanGrant, PlanName
+from engine import registry
 from engine.candles import Candles, Float64s, aggregate
 from market.candles import Block, write_candles
 from market.models import Ticker
@@ -17,6 +18,7 @@ from signals.services.housekeeping import bootstrap
 from signals.services.sweeps import open_central_sweep
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+ALGORITHMS = len(registry.all_algorithms())
 HISTORY = 1_000  # candles of 2m
 
 

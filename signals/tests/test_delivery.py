@@ -25,7 +25,7 @@ from signals.services.following import (
 from signals.services.results import write_outcomes
 from signals.services.sweeps import open_premium_sweep
 from signals.tasks import close_sweeps, evaluate_tickers
-from signals.tests.conftest import NOON, candles_of
+from signals.tests.conftest import ALGORITHMS, NOON, candles_of
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def done(sweep: Sweep) -> Sweep:
 def test_a_committed_verdict_goes_to_the_shared_group_of_its_pair(sweep: Sweep) -> None:
     deliveries = _evaluate(sweep)
 
-    assert len(deliveries) == 3 * 12 * 10
+    assert len(deliveries) == 3 * ALGORITHMS * 10
     for group, frame in deliveries:
         assert group == group_name(frame["algorithm"], frame["ticker"])
         assert frame["feed"] == "central"
@@ -98,7 +98,7 @@ def test_the_shared_group_is_refilled_with_what_a_premium_feed_wrote(tickers: li
 def test_catching_up_gives_a_closed_sweeps_results_before_its_closing(done: Sweep) -> None:
     deliveries, _ = delivery.catch_up(None, now=datetime.now(UTC))
 
-    assert len(deliveries) == 3 * 12 * 10 + 1
+    assert len(deliveries) == 3 * ALGORITHMS * 10 + 1
     group, frame = deliveries[-1]
     assert frame["type"] == "sweep_closed"
     assert (group, frame["slot"]) == (MARKET_GROUP, to_ms(NOON))
@@ -166,9 +166,9 @@ def test_a_plan_that_ended_cuts_what_is_joined_and_deletes_nothing(tickers: list
     PlanGrant.objects.filter(user=alice).update(ends_at=NOON)
     after = delivery.groups_of(user=alice, now=NOON)
 
-    assert len(before) == 12 * 3 + 2
+    assert len(before) == ALGORITHMS * 3 + 2
     assert len(after) == 3 * 3 + 2
-    assert AlgorithmPreferences.objects.for_user(alice).count() == 12
+    assert AlgorithmPreferences.objects.for_user(alice).count() == ALGORITHMS
 
 
 def test_following_leaves_a_preference_with_its_own_schedule_alone(tickers: list[Ticker], alice: User) -> None:
@@ -224,7 +224,7 @@ def test_strangers_see_the_central_feed_delayed_and_users_see_it_live(done: Swee
     live = SignalResult.objects.visible_to(bob, NOON)
     delayed = SignalResult.objects.visible_to(None, NOON)
 
-    assert live.filter(candle_closed_at=NOON).count() == 3 * 12
+    assert live.filter(candle_closed_at=NOON).count() == 3 * ALGORITHMS
     assert delayed.exists()
     assert not delayed.filter(candle_closed_at__gt=NOON - timedelta(minutes=15)).exists()
 

@@ -34,14 +34,14 @@ from signals.services.evaluation import plan_of, to_ms
 from signals.services.results import write_missing
 from signals.services.sweeps import open_premium_sweep
 from signals.tasks import evaluate_tickers
-from signals.tests.conftest import NOON, candles_of, give_candles, make_ticker, minutes_of, open_sweep
+from signals.tests.conftest import ALGORITHMS, NOON, candles_of, give_candles, make_ticker, minutes_of, open_sweep
 
 
 def test_every_verdict_equals_a_direct_computation_by_the_engine(sweep: Sweep) -> None:
     evaluate_tickers(sweep_id=sweep.pk, ticker_ids=sweep.ticker_ids)
 
     results = list(SignalResult.objects.select_related("configuration", "ticker"))
-    assert len(results) == 3 * 12 * CATCH_UP
+    assert len(results) == 3 * ALGORITHMS * CATCH_UP
     for result in results:
         candles = candles_of(result.ticker).up_to(to_ms(result.candle_closed_at))
         algorithm = registry.get(result.configuration.algorithm_id)
@@ -60,7 +60,7 @@ def test_the_next_sweep_adds_one_verdict_per_configuration_and_ticker(sweep: Swe
     following = open_sweep(NOON + timedelta(minutes=2))
     evaluate_tickers(sweep_id=following.pk, ticker_ids=following.ticker_ids)
 
-    assert SignalResult.objects.filter(slot=following.slot).count() == 3 * 12
+    assert SignalResult.objects.filter(slot=following.slot).count() == 3 * ALGORITHMS
     assert set(SignalResult.objects.filter(slot=following.slot).values_list("candle_closed_at", flat=True)) == {
         NOON + timedelta(minutes=2)
     }
@@ -91,7 +91,7 @@ def test_tasks_run_at_the_same_time_write_once(sweep: Sweep) -> None:
         thread.join()
 
     assert TickerRun.objects.filter(status="ok").count() == 3
-    assert SignalResult.objects.count() == 3 * 12 * CATCH_UP
+    assert SignalResult.objects.count() == 3 * ALGORITHMS * CATCH_UP
     receipts_say = sum(TickerRun.objects.values_list("calls", flat=True))
     assert Call.objects.count() == receipts_say > 0
 
@@ -128,7 +128,7 @@ def test_after_a_pause_the_last_ten_candles_get_verdicts_and_the_holes_are_count
     written = SignalResult.objects.filter(slot=NOON, ticker=tickers[0], configuration=late.configuration_ids[0])
     assert written.count() == CATCH_UP
     receipt = TickerRun.objects.get(slot=NOON, ticker=tickers[0])
-    assert receipt.holes == 12 * (30 - CATCH_UP)
+    assert receipt.holes == ALGORITHMS * (30 - CATCH_UP)
 
 
 def test_stale_candles_give_a_receipt_and_never_a_signal(tickers: list[Ticker]) -> None:
@@ -184,7 +184,7 @@ def test_what_a_missing_ticker_was_owed_is_written_by_the_next_sweep(sweep: Swee
 
     evaluate_tickers(sweep_id=following.pk, ticker_ids=following.ticker_ids)
 
-    assert SignalResult.objects.filter(candle_closed_at=NOON).count() == 3 * 12
+    assert SignalResult.objects.filter(candle_closed_at=NOON).count() == 3 * ALGORITHMS
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def test_an_algorithm_that_raises_costs_itself_only(tickers: list[Ticker], broke
 
     receipts = list(TickerRun.objects.values_list("status", "error"))
     assert receipts == [("failed", "broken: ZeroDivisionError: by a user's strategy")] * 3
-    assert SignalResult.objects.count() == 3 * 12 * CATCH_UP
+    assert SignalResult.objects.count() == 3 * ALGORITHMS * CATCH_UP
 
 
 def test_two_feeds_share_the_verdicts_of_one_configuration(sweep: Sweep, alice: User) -> None:
@@ -242,7 +242,7 @@ def test_an_emptied_candle_store_changes_no_verdict(sweep: Sweep) -> None:
 
     evaluate_tickers(sweep_id=sweep.pk, ticker_ids=sweep.ticker_ids)
 
-    assert SignalResult.objects.count() == 3 * 12 * CATCH_UP
+    assert SignalResult.objects.count() == 3 * ALGORITHMS * CATCH_UP
 
 
 def test_a_new_ticker_without_enough_history_says_so(tickers: list[Ticker]) -> None:

@@ -30,7 +30,7 @@ from signals.services.sweeps import (
     overdue_slot,
 )
 from signals.tasks import central_sweep, close_sweeps, evaluate_tickers, premium_sweep
-from signals.tests.conftest import NOON, open_sweep
+from signals.tests.conftest import ALGORITHMS, NOON, open_sweep
 from signals.tests.test_schedules import EVERY_2_MINUTES
 
 
@@ -55,7 +55,7 @@ def test_a_sweep_covers_every_active_ticker_and_every_enabled_algorithm(tickers:
     sweep = open_sweep(NOON)
 
     assert sweep.ticker_ids == [tickers[0].pk, tickers[1].pk]
-    assert len(sweep.configuration_ids) == 12
+    assert len(sweep.configuration_ids) == ALGORITHMS
 
 
 def test_a_doubled_beat_runs_a_slot_once(tickers: list[Ticker]) -> None:
@@ -160,7 +160,7 @@ def test_a_finished_sweep_is_closed_with_its_counts(sweep: Sweep) -> None:
     close_sweeps()
 
     sweep.refresh_from_db()
-    assert (sweep.status, sweep.ok, sweep.results) == (Sweep.Status.CLOSED, 3, 3 * 12 * 10)
+    assert (sweep.status, sweep.ok, sweep.results) == (Sweep.Status.CLOSED, 3, 3 * ALGORITHMS * 10)
     assert sweep.calls == sum(TickerRun.objects.values_list("calls", flat=True))
 
 

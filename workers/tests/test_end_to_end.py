@@ -25,7 +25,7 @@ pytestmark = pytest.mark.processes
 
 START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 SWEEPS = 4
-TICKERS = 8
+ALGORITHMS = len(registry.all_algorithms())
 Identity = tuple[int, str, int]
 
 
@@ -127,7 +127,7 @@ def test_every_socket_of_two_web_processes_gets_every_verdict_once_and_as_the_en
 
     [(stored,)] = product.query("SELECT count(*) FROM signals_signalresult")
     covered = len(product.query("SELECT id FROM market_ticker WHERE is_followed"))
-    assert stored == covered * 12 * (10 + SWEEPS - 1)
+    assert stored == covered * ALGORITHMS * (10 + SWEEPS - 1)
     for listener in listeners:
         counts = Counter(identity(frame) for frame in listener.of("signal"))
         assert len(counts) == stored
@@ -199,6 +199,6 @@ def test_a_worker_killed_in_a_sweep_costs_nothing(product: Product) -> None:
     [(ok, missing)] = product.query("SELECT ok, missing FROM signals_sweep WHERE slot = to_timestamp(%s)", slot / 1000)
     assert (ok, missing) == (expected, 0)
     found = Counter(identity(frame) for frame in listener.of("signal") if frame["closed_at"] == slot)
-    assert len(found) == expected * 12
+    assert len(found) == expected * ALGORITHMS
     assert set(found.values()) == {1}
     listener.close()

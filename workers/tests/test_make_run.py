@@ -31,7 +31,9 @@ def taken_port() -> Iterator[int]:
 def test_a_taken_port_is_named_with_the_variable_that_moves_it(taken_port: int) -> None:
     given = free_ports() | {"WEB_PORT": str(taken_port)}
 
-    with pytest.raises(supervisor.CannotStart, match=rf"Port {taken_port}, for the web pages, .*WEB_PORT=\d+ make run"):
+    with pytest.raises(
+        supervisor.CannotStart, match=rf"Port {taken_port}, for the web pages, .*\n.*WEB_PORT=\d+ make run"
+    ):
         supervisor.ports(given)
 
 

@@ -19,7 +19,7 @@ import requests
 
 from engine.tests.market import RECORDED, generated
 from workers.tests.product import Product, running_product
-from workers.tests.test_end_to_end import Engine, to_ms
+from workers.tests.test_end_to_end import ALGORITHMS, Engine, to_ms
 
 pytestmark = pytest.mark.processes
 
@@ -101,7 +101,7 @@ def test_every_verdict_on_recorded_candles_is_what_the_engine_computes(product: 
         mismatches += said != [computed[key] for key in ("signal", "value", "price", "reason")]
     assert mismatches == 0
     [(tickers,)] = product.query("SELECT count(*) FROM market_ticker WHERE is_followed")
-    assert len(stored) == tickers * 12 * (10 + SWEEPS - 1)
+    assert len(stored) == tickers * ALGORITHMS * (10 + SWEEPS - 1)
     sweeps = product.query("SELECT status, ok, duration_ms FROM signals_sweep")
     assert {(status, ok) for status, ok, _ in sweeps} == {("closed", tickers)}
     counts = {

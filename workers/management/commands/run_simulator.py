@@ -21,14 +21,14 @@ class Command(BaseCommand):
             "examples:\n"
             "  run_simulator --tickers 2000\n"
             "  run_simulator --replay recordings --replay-from 2023-03-24T12:00\n"
-            "  run_simulator --stepped, then: curl -X POST 'http://127.0.0.1:54480/sim/advance?minutes=2'\n"
+            "  run_simulator --stepped, then: curl -X POST 'http://127.0.0.1:28480/sim/advance?minutes=2'\n"
         )
         formatter = RawDescriptionHelpFormatter
         return super().create_parser(prog_name, subcommand, epilog=examples, formatter_class=formatter, **kwargs)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--host", default="127.0.0.1", help="address to bind; /sim/ answers this machine only")
-        parser.add_argument("--port", type=int, default=54480, help="0 takes a free one")
+        parser.add_argument("--port", type=int, default=28480, help="default %(default)s; 0 takes a free one")
         parser.add_argument("--tickers", type=int, default=100, help="how many markets to list")
         parser.add_argument("--seed", type=int, default=1, help="another seed is another market")
         parser.add_argument("--stepped", action="store_true", help="the clock stands until POST /sim/advance")
