@@ -142,7 +142,7 @@ class TestCommands:
     ) -> None:
         service = serve("beat")
 
-        service.wait_until(lambda: isinstance(resp.ask(migrated["BROKER_URL"], "LINDEX", "sweep", "-1"), str))
+        service.wait_until(lambda: isinstance(resp.ask(migrated["BROKER_URL"], "LINDEX", "default", "-1"), str))
         assert service.end() == 0
 
         assert service.is_healthy()  # it has written down what it sent
