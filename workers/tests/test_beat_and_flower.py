@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 import requests
 
-from workers.tests.product import Product, running_product
+from workers.product import Product, running_product
 
 pytestmark = pytest.mark.processes
 

@@ -19,7 +19,7 @@ from engine import registry
 from engine.candles import Candles
 from engine.evaluate import verdict
 from workers.embedded import free_port
-from workers.tests.product import Product, running_product
+from workers.product import Product, running_product
 
 pytestmark = pytest.mark.processes
 

@@ -18,7 +18,7 @@ import pytest
 import requests
 
 from engine.tests.market import RECORDED, generated
-from workers.tests.product import Product, running_product
+from workers.product import Product, running_product
 from workers.tests.test_end_to_end import ALGORITHMS, Engine, to_ms
 
 pytestmark = pytest.mark.processes

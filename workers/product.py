@@ -1,4 +1,4 @@
-"""The whole product for a test: the real processes of `make run`, on throwaway stores and free ports."""
+"""The whole product for a test, a bench or a run of chaos: the real processes, on throwaway stores and free ports."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PATIENCE = 90.0  # seconds; generous, because a test must fail for what is wrong
 
 
 class Product:
-    """Start processes by their names in the supervisor's table; everything ends with the test."""
+    """Start processes by their names in the supervisor's table; everything ends with `running_product`."""
 
     passwords: dict[str, str]
     second_port: int
