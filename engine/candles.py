@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,7 @@ class Candles:
 
     Every column is a contiguous float64 array of the same length: `open_time` is the candle's opening instant in
     milliseconds since 1970 UTC (exact in a float64), prices are in the quote asset, `volume` in the base asset.
+    `stacked` gives those of several tickers at once: then a column is a (tickers, length) array.
     """
 
     timeframe: str
@@ -63,6 +65,12 @@ class Candles:
     def from_packed(cls, packed: bytes, timeframe: str) -> Candles:
         """Candles from the bytes of an (n, 6) little-endian float64 array (what the candle store keeps)."""
         return cls.from_rows(np.frombuffer(packed, dtype="<f8").reshape(-1, 6), timeframe)
+
+    @classmethod
+    def stacked(cls, series: Sequence[Candles]) -> Candles:
+        """Candles of several tickers, all of one timeframe and length: time is the last axis of each column."""
+        columns = (np.stack(column) for column in zip(*(one.columns for one in series), strict=True))
+        return cls(series[0].timeframe, *columns)
 
     @property
     def columns(self) -> tuple[Float64s, Float64s, Float64s, Float64s, Float64s, Float64s]:
@@ -94,7 +102,7 @@ class Candles:
 
     def up_to(self, closed_at_ms: float) -> Candles:
         """The candles that closed at or before an instant: the as-of rule."""
-        end = int(np.searchsorted(self.closed_at, closed_at_ms, side="right"))
+        end = int(np.searchsorted(self.open_time, closed_at_ms - self.length_ms, side="right"))
         return self.window(end, end)
 
     def digest(self) -> bytes:

@@ -1,7 +1,8 @@
 """Comparisons of lines and levels in which a tie is a tie, whatever the last bits of a float say.
 
-Every function takes an array and an array of its length or a number, and gives a boolean array of that length. Two values within a
-relative 1e-9 of each other are tied: neither above nor below. Comparisons with NaN are False.
+Every function takes an array and an array of its shape or a number, and gives a boolean array of that shape. Time is the
+last axis: a leading one holds tickers. Two values within a relative 1e-9 of each other are tied: neither above nor below.
+Comparisons with NaN are False.
 
 Values whose zero means nothing (a difference of prices, an oscillator at its floor) are to be compared on top of the
 price or range they belong to, as in `above(close + macd, close + signal)`: the tolerance follows the size of `b`.
@@ -64,11 +65,11 @@ def _sides(a: Float64s, b: Float64s | float) -> tuple[Bools, Bools, Bools]:
 
 def _turns(now: Bools, before: Bools, is_tied: Bools) -> Bools:
     """True where `now` holds and the last candle that was not tied had `before`."""
-    turns = np.zeros(len(now), dtype=np.bool_)
+    turns = np.zeros(now.shape, dtype=np.bool_)
     if np.count_nonzero(is_tied):
-        # Leave the ties out, so that the candles around them are neighbours; NaN stays, and separates.
-        decided = np.flatnonzero(~is_tied)
-        turns[decided[1:]] = now[decided[1:]] & before[decided[:-1]]
+        # Against the last candle before that was not tied; NaN is not tied, and separates.
+        decided = np.maximum.accumulate(np.where(is_tied, 0, np.arange(now.shape[-1])), axis=-1)
+        np.logical_and(now[..., 1:], np.take_along_axis(before, decided[..., :-1], axis=-1), out=turns[..., 1:])
     else:
-        np.logical_and(now[1:], before[:-1], out=turns[1:])
+        np.logical_and(now[..., 1:], before[..., :-1], out=turns[..., 1:])
     return turns

@@ -1,20 +1,22 @@
-"""One verdict on one candle: the function that the sweep, replay and execute_algorithm share."""
+"""Verdicts on candles: the function that the sweep, replay and execute_algorithm share."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import talib
 
 from engine.algorithm import Algorithm, Lines
 from engine.candles import Candles
 from engine.compare import Bools
 from engine.parameters import Parameters
+from engine.ta import talib
 
 # What fits into the column that keeps it.
 MAX_REASON = 80
@@ -34,8 +36,7 @@ class SignalShapeError(ValueError):
     """An algorithm answered with arrays that are not as long as its candles. Remedy: mend the algorithm."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What an algorithm says about one closed candle.
 
     `value` is the algorithm's line at that candle (None where undefined), `price` the candle's close, `reason` why it is
@@ -61,19 +62,52 @@ class Window:
     digest: bytes
     fault: str
 
+    @property
+    def closed_at_ms(self) -> int | None:
+        """When the newest of them closed, in milliseconds since 1970 UTC; None without one, or without an instant."""
+        if len(self.candles) == 0 or not math.isfinite(self.candles.open_time[-1]):
+            return None
+        return int(self.candles.open_time[-1]) + self.candles.length_ms
 
-# Windows already cut, checked and hashed, by the candles they come from, their end and their length. A dict that lives
-# as long as one task: twelve configurations on one ticker need two or three windows.
-WindowCache = dict[tuple[Candles, int, int], Window]
+
+class Panel:
+    """Windows of one timeframe and length, of one ticker or many, to be judged together."""
+
+    def __init__(self, windows: Sequence[Window]) -> None:
+        self.windows = windows
+        self.sound = [window for window in windows if not window.fault]
+        self._candles: Candles | None = None
+
+    @property
+    def candles(self) -> Candles:
+        """Those of the sound windows: stacked, or just those of the only one."""
+        if self._candles is None:
+            series = [window.candles for window in self.sound]
+            self._candles = series[0] if len(series) == 1 else Candles.stacked(series)
+        return self._candles
 
 
-def verdict(
-    algorithm: Algorithm,
-    parameters: Parameters,
-    candles: Candles,
-    end: int | None = None,
-    cache: WindowCache | None = None,
-) -> Verdict:
+class Panels:
+    """Panels already made, for as long as one task: twelve configurations on a ticker need two or three windows."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[int, tuple[tuple[Candles, int], ...]], Panel] = {}
+
+    def get(self, ends: Sequence[tuple[Candles, int]], lookback: int) -> Panel:
+        """The windows of `lookback` candles that end before an index of their series, for each (series, index)."""
+        key = lookback, tuple(ends)
+        if key not in self._made:
+            self._made[key] = Panel([window_before(candles, end, lookback) for candles, end in ends])
+        return self._made[key]
+
+
+def window_before(candles: Candles, end: int, lookback: int) -> Window:
+    """The `lookback` candles before index `end` (fewer where the series starts later), checked and hashed."""
+    part = candles.window(end, lookback)
+    return Window(part, part.digest(), _fault(part, lookback))
+
+
+def verdict(algorithm: Algorithm, parameters: Parameters, candles: Candles, end: int | None = None) -> Verdict:
     """The verdict on the candle before index `end` (default: the last one).
 
     It is computed on exactly the `lookback` candles that end there, so it is a pure function of that window: the same to
@@ -86,13 +120,29 @@ def verdict(
         end = len(candles)
     elif not 0 <= end <= len(candles):
         raise IndexError(f"there is no candle before index {end}: the series has {len(candles)}")
-    window = _window(candles, end, algorithm.lookback(parameters), cache)
-    if window.fault:
-        return _unable(window, window.fault)
-    lines = algorithm.lines(window.candles, parameters)
-    entries, exits = _signals(algorithm, parameters, window.candles, lines)
-    value = float(lines[0][-1])
-    is_entry, is_exit = bool(entries[-1]), bool(exits[-1])
+    return verdicts(algorithm, parameters, Panel([window_before(candles, end, algorithm.lookback(parameters))]))[0]
+
+
+def verdicts(algorithm: Algorithm, parameters: Parameters, panel: Panel) -> list[Verdict]:
+    """`verdict` for each window of the panel, in its order: the lines one by one, the rule on all at once.
+
+    The windows must be as long as the algorithm's look-back. What the algorithm raises on any of them goes through.
+    """
+    judged = iter(_judge(algorithm, parameters, panel) if panel.sound else ())
+    return [_unable(window, window.fault) if window.fault else next(judged) for window in panel.windows]
+
+
+def _judge(algorithm: Algorithm, parameters: Parameters, panel: Panel) -> list[Verdict]:
+    """The verdicts on the sound windows."""
+    each = [algorithm.lines(window.candles, parameters) for window in panel.sound]
+    lines = each[0] if len(each) == 1 else tuple(np.stack(line) for line in zip(*each, strict=True))
+    entries, exits = _signals(algorithm, parameters, panel.candles, lines)
+    # Of each window its last candle: a number for the only one, a column of a stack.
+    last = [np.atleast_1d(array[..., -1]).tolist() for array in (entries, exits, lines[0], panel.candles.close)]
+    return [_judged(algorithm, window, *values) for window, *values in zip(panel.sound, *last, strict=True)]
+
+
+def _judged(algorithm: Algorithm, window: Window, is_entry: bool, is_exit: bool, value: float, price: float) -> Verdict:
     if not (is_entry or is_exit) and not math.isfinite(value):
         return _unable(window, f"{algorithm.value_label[:40]} is undefined: too little movement or volume")
     return Verdict(
@@ -100,9 +150,9 @@ def verdict(
         is_entry=is_entry,
         is_exit=is_exit,
         value=_finite(value),
-        price=float(window.candles.close[-1]),
+        price=price,
         reason="",
-        candle_closed_at_ms=_closed_at_ms(window.candles),
+        candle_closed_at_ms=window.closed_at_ms,
         candles_digest=window.digest,
     )
 
@@ -130,23 +180,12 @@ def series(algorithm: Algorithm, parameters: Parameters, candles: Candles) -> In
 
 def _signals(algorithm: Algorithm, parameters: Parameters, candles: Candles, lines: Lines) -> tuple[Bools, Bools]:
     entries, exits = algorithm.rule(candles, lines, parameters)
-    if not len(entries) == len(exits) == len(lines[0]) == len(candles):
+    if not entries.shape == exits.shape == lines[0].shape == candles.close.shape:
         raise SignalShapeError(
-            f"{algorithm.id} gave {len(entries)} entries, {len(exits)} exits and {len(lines[0])} values "
-            f"for {len(candles)} candles"
+            f"{algorithm.id} gave {entries.shape[-1]} entries, {exits.shape[-1]} exits and {lines[0].shape[-1]} values "
+            f"for {candles.close.shape[-1]} candles"
         )
     return entries, exits
-
-
-def _window(candles: Candles, end: int, lookback: int, cache: WindowCache | None) -> Window:
-    key = (candles, end, lookback)
-    if cache is not None and key in cache:
-        return cache[key]
-    part = candles.window(end, lookback)
-    window = Window(part, part.digest(), _fault(part, lookback))
-    if cache is not None:
-        cache[key] = window
-    return window
 
 
 def _unable(window: Window, reason: str) -> Verdict:
@@ -158,7 +197,7 @@ def _unable(window: Window, reason: str) -> Verdict:
         value=None,
         price=_finite(float(candles.close[-1])) if len(candles) else None,
         reason=reason[:MAX_REASON],
-        candle_closed_at_ms=_closed_at_ms(candles),
+        candle_closed_at_ms=window.closed_at_ms,
         candles_digest=window.digest,
     )
 
@@ -212,12 +251,6 @@ def _sound_runs(candles: Candles) -> list[tuple[int, int]]:
     starts = np.flatnonzero(is_first)
     ends = np.r_[starts[1:], len(candles)]
     return [(int(start), int(end)) for start, end in zip(starts, ends, strict=True) if sound[start]]
-
-
-def _closed_at_ms(candles: Candles) -> int | None:
-    if len(candles) == 0 or not np.isfinite(candles.open_time[-1]):
-        return None
-    return int(candles.open_time[-1]) + candles.length_ms
 
 
 def _finite(value: float) -> float | None:

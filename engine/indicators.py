@@ -9,10 +9,10 @@ that is NaN, and no comparison with NaN is ever true.
 from __future__ import annotations
 
 import numpy as np
-import talib
 
 from engine.candles import Float64s
 from engine.compare import TOLERANCE, Bools
+from engine.ta import talib
 
 UNDER, OVER = 1 - TOLERANCE, 1 + TOLERANCE
 

@@ -222,6 +222,7 @@ class SignalResult(models.Model):
 
     slot = models.DateTimeField(help_text="The sweep that wrote it.")
     signal = models.CharField(max_length=10, choices=Signal)
+    is_call = models.BooleanField(db_default=False, help_text="It turned to BUY or SELL: there is a call of it.")
     value = models.FloatField(null=True)
     price = models.FloatField(null=True)
     reason = models.CharField(max_length=80, blank=True)

@@ -20,7 +20,7 @@ from market.store import CandleStore
 from signals.models import CENTRAL, AlgorithmPreferences, Sweep
 from signals.services import bots, housekeeping
 from signals.services.delivery import closing_of, deliveries_of
-from signals.services.evaluation import TickerOutcome, evaluate_ticker, load_latest, plan_of
+from signals.services.evaluation import evaluate, load_latest, plan_of
 from signals.services.readiness import central_timeframes, lateness
 from signals.services.results import write_outcomes
 from signals.services.schedules import latest_instant
@@ -82,15 +82,12 @@ def evaluate_tickers(*, sweep_id: int, ticker_ids: Sequence[int], **unknown: Any
     store = CandleStore()
     series = {timeframe: store.load(ticker_ids, timeframe) for timeframe in plan.timeframes}
     latest = load_latest(configuration_ids=[one.pk for one in plan.configurations], ticker_ids=ticker_ids)
-    outcomes: list[TickerOutcome] = []
-    for ticker_id in ticker_ids:
-        started = time.perf_counter()
-        candles = {timeframe: series[timeframe][ticker_id] for timeframe in plan.timeframes}
-        outcome = evaluate_ticker(plan=plan, ticker_id=ticker_id, candles=candles, latest=latest)
-        outcome.duration_ms = (time.perf_counter() - started) * 1000
-        outcomes.append(outcome)
+    started = time.perf_counter()
+    outcomes = evaluate(plan=plan, ticker_ids=ticker_ids, candles=series, latest=latest)
+    for outcome in outcomes:
+        outcome.duration_ms = (time.perf_counter() - started) * 1000 / len(outcomes)
     written = write_outcomes(plan=plan, outcomes=outcomes, now=datetime.now(UTC))
-    publish(deliveries_of(plan=plan, written=written, latest=latest))
+    publish(deliveries_of(plan=plan, written=written))
 
 
 @shared_task(expires=10)

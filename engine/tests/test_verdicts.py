@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from engine.algorithm import Algorithm, Lines
 from engine.candles import Candles
 from engine.compare import Bools
-from engine.evaluate import Signal, SignalShapeError, WindowCache, series, verdict
+from engine.evaluate import Panels, Signal, SignalShapeError, series, verdict, verdicts
 from engine.parameters import Parameters
 from engine.registry import all_algorithms, get
 from engine.tests.market import generated, markets, with_gap
@@ -240,20 +241,46 @@ def test_signals_of_another_length_than_the_candles_are_refused() -> None:
         verdict(short, {}, candles_of(1.0, 2.0))
 
 
-def test_a_cache_changes_nothing_and_keeps_tickers_apart() -> None:
-    cache: WindowCache = {}
+@ALGORITHMS
+def test_many_tickers_together_get_the_verdicts_that_each_gets_alone(algorithm: Algorithm) -> None:
+    """To the bit, ties and faulty windows among them, whatever their order."""
+    parameters = algorithm.parameters_from({})
+    sound = [generated(1_000, seed=seed) for seed in range(5, 25)]
+    coarse = [Candles.from_rows(np.round(candles.rows, 1), candles.timeframe) for candles in sound]
+    faulty = [with_gap(sound[0], 990, 2), changed(sound[1], 995, 4, np.nan), sound[2].window(30, 30)]
+    ends = [
+        (candles, end) for candles in (*sound, *faulty, *coarse) for end in range(len(candles) - 9, len(candles) + 1)
+    ]
+
+    together = verdicts(algorithm, parameters, Panels().get(ends, algorithm.lookback(parameters)))
+
+    assert together == [verdict(algorithm, parameters, candles, end) for candles, end in ends]
+    assert {one.reason.split(":")[0] for one in together} >= {"", "gap in the look-back", "warming up"}
+
+
+def test_windows_are_cut_once_for_all_algorithms_that_look_back_equally_far() -> None:
+    panels = Panels()
     tickers = [generated(1_000, seed=seed) for seed in (5, 6, 7)]
 
-    for candles in tickers:
-        for algorithm in all_algorithms():
-            parameters = algorithm.parameters_from({})
-            for end in (998, 1_000):
-                assert verdict(algorithm, parameters, candles, end, cache) == verdict(
-                    algorithm, parameters, candles, end
-                )
+    made = {
+        id(panels.get([(candles, 1_000) for candles in tickers], algorithm.lookback(algorithm.parameters_from({}))))
+        for algorithm in all_algorithms()
+    }
 
-    windows_per_end = {algorithm.lookback(algorithm.parameters_from({})) for algorithm in all_algorithms()}
-    assert len(cache) == len(tickers) * 2 * len(windows_per_end)
+    assert len(made) == len({algorithm.lookback(algorithm.parameters_from({})) for algorithm in all_algorithms()})
+    assert len(made) < len(all_algorithms()) / 2
+
+
+def test_one_ticker_that_fails_fails_all_that_are_judged_with_it() -> None:
+    def fails(candles: Candles, parameters: Parameters) -> Lines:
+        if candles.close[-1] == 2.0:
+            raise ZeroDivisionError("mine")
+        return (candles.close,)
+
+    algorithm = dataclasses.replace(buy_above(1), lines=fails)
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        verdicts(algorithm, {}, Panels().get([(candles_of(1.0), 1), (candles_of(2.0), 1)], 1))
 
 
 @ALGORITHMS

@@ -15,18 +15,8 @@ from engine.candles import CATCH_UP, TIMEFRAMES
 from live.frames import Delivery
 from live.groups import MARKET_GROUP, group_name, user_group
 from live.messages import Pair, RefusedPair, SignalFrame
-from signals.models import CENTRAL, AlgorithmPreferences, Configuration, LatestSignal, Sweep
-from signals.services.evaluation import (
-    Judgement,
-    LatestSignals,
-    Plan,
-    from_ms,
-    load_latest,
-    owner_of,
-    plan_of,
-    symbol_of,
-    to_ms,
-)
+from signals.models import CENTRAL, AlgorithmPreferences, LatestSignal, Sweep
+from signals.services.evaluation import Judgement, Plan, from_ms, owner_of, plan_of, symbols_of, to_ms
 from signals.services.following import followed_by
 from signals.services.results import Written
 from signals.services.sweeps import closed_frame
@@ -43,13 +33,10 @@ FOR_EVER = datetime.max.replace(tzinfo=UTC)
 FIND_RESULTS = """
 SELECT result.configuration_id, configuration.algorithm_id, configuration.timeframe, ticker.symbol,
        result.candle_closed_at, result.slot, result.signal, result.value, result.price, result.reason,
-       call.id IS NOT NULL
+       result.is_call
 FROM signals_signalresult result
 JOIN signals_configuration configuration ON configuration.id = result.configuration_id
 JOIN market_ticker ticker ON ticker.id = result.ticker_id
-LEFT JOIN signals_call call
-  ON call.configuration_id = result.configuration_id AND call.ticker_id = result.ticker_id
-  AND call.candle_closed_at = result.candle_closed_at
 WHERE result.slot >= %s AND result.slot <= %s AND result.candle_closed_at > %s
   AND result.configuration_id = ANY(%s) AND (%s::bigint[] IS NULL OR result.ticker_id = ANY(%s::bigint[]))
 ORDER BY result.candle_closed_at
@@ -57,41 +44,37 @@ LIMIT %s
 """
 
 
-def deliveries_of(*, plan: Plan, written: Written, latest: LatestSignals) -> list[tuple[str, SignalFrame]]:
+def deliveries_of(*, plan: Plan, written: Written) -> list[tuple[str, SignalFrame]]:
     """What a task tells browsers after its commit.
 
     A new verdict of the central feed's configurations goes to its shared group, whichever feed wrote it. A premium
     feed tells its owner the newest verdict of each of its pairs, in their own group, whoever wrote that one.
     """
     deliveries: list[tuple[str, SignalFrame]] = []
+    symbols = symbols_of([one.ticker_id for one in written.inserted])
     for one in written.inserted:
-        if one.configuration.pk in plan.central_ids:
-            frame = frame_of_judgement(one, plan)
-            deliveries.append((group_name(frame["algorithm"], frame["ticker"]), frame | {"feed": CENTRAL}))
+        if one.configuration.id in plan.central_ids:
+            frame = _frame_of_judgement(one, plan, symbols[one.ticker_id])
+            deliveries.append((group_name(frame["algorithm"], frame["ticker"]), frame))
     if plan.owner_id is not None:
-        configurations = {configuration.pk: configuration for configuration in plan.configurations}
-        newest = {
-            key: frame_of_latest(row, configurations[key[0]], plan.feed)
-            for key, row in latest.items()
-            if key[1] in written.receipts
-        }
-        newest |= {(one.configuration.pk, one.ticker_id): frame_of_judgement(one, plan) for one in written.judged}
-        deliveries += [(user_group(plan.owner_id), frame) for frame in newest.values()]
+        group = user_group(plan.owner_id)
+        deliveries += [(group, frame) for frame in _newest_frames(plan, sorted(written.receipts))]
     return deliveries
 
 
-def frame_of_judgement(judgement: Judgement, plan: Plan) -> SignalFrame:
-    """The frame of a verdict that was just written."""
+def _frame_of_judgement(judgement: Judgement, plan: Plan, symbol: str) -> SignalFrame:
+    """The frame of a verdict that was just written, for the central feed's groups."""
     verdict, configuration = judgement.verdict, judgement.configuration
+    assert verdict.candle_closed_at_ms is not None  # only candles that exist are judged
     return {
         "type": "signal",
         "v": 1,
-        "feed": plan.feed,
-        "configuration": configuration.pk,
+        "feed": CENTRAL,
+        "configuration": configuration.id,
         "algorithm": configuration.algorithm_id,
-        "ticker": symbol_of(judgement.ticker_id),
+        "ticker": symbol,
         "timeframe": configuration.timeframe,
-        "closed_at": to_ms(judgement.candle_closed_at),
+        "closed_at": verdict.candle_closed_at_ms,
         "slot": plan.slot_ms,
         "signal": verdict.signal.value,
         "is_call": judgement.is_call,
@@ -101,24 +84,29 @@ def frame_of_judgement(judgement: Judgement, plan: Plan) -> SignalFrame:
     }
 
 
-def frame_of_latest(row: LatestSignal, configuration: Configuration, feed: str) -> SignalFrame:
-    """The frame of the newest verdict there is."""
-    return {
-        "type": "signal",
-        "v": 1,
-        "feed": feed,
-        "configuration": configuration.pk,
-        "algorithm": configuration.algorithm_id,
-        "ticker": symbol_of(row.ticker_id),
-        "timeframe": configuration.timeframe,
-        "closed_at": to_ms(row.candle_closed_at),
-        "slot": to_ms(row.slot),
-        "signal": row.signal,  # type: ignore[typeddict-item]  # one of the three names
-        "is_call": row.called_at == row.candle_closed_at,
-        "value": row.value,
-        "price": row.price,
-        "reason": row.reason,
-    }
+def _newest_frames(plan: Plan, ticker_ids: Sequence[int]) -> list[SignalFrame]:
+    """The newest verdict of each of the plan's pairs on these tickers, in the name of its feed."""
+    configurations = {configuration.pk: configuration for configuration in plan.configurations}
+    symbols = symbols_of(ticker_ids)
+    return [
+        {
+            "type": "signal",
+            "v": 1,
+            "feed": plan.feed,
+            "configuration": row.configuration_id,
+            "algorithm": configurations[row.configuration_id].algorithm_id,
+            "ticker": symbols[row.ticker_id],
+            "timeframe": configurations[row.configuration_id].timeframe,
+            "closed_at": to_ms(row.candle_closed_at),
+            "slot": to_ms(row.slot),
+            "signal": row.signal,  # type: ignore[typeddict-item]  # one of the three names
+            "is_call": row.called_at == row.candle_closed_at,
+            "value": row.value,
+            "price": row.price,
+            "reason": row.reason,
+        }
+        for row in LatestSignal.objects.filter(configuration__in=configurations, ticker__in=ticker_ids)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +140,8 @@ def _deliveries_of_sweep(sweep: Sweep) -> Iterable[Delivery]:
     for frame in written:
         yield group_name(frame["algorithm"], frame["ticker"]), frame
     if plan.owner_id is not None:
-        configurations = {configuration.pk: configuration for configuration in plan.configurations}
-        latest = load_latest(configuration_ids=sweep.configuration_ids, ticker_ids=sweep.ticker_ids)
-        for (configuration_id, _), row in latest.items():
-            yield user_group(plan.owner_id), frame_of_latest(row, configurations[configuration_id], sweep.feed)
+        for frame in _newest_frames(plan, sweep.ticker_ids):
+            yield user_group(plan.owner_id), frame
     yield closing_of(sweep)
 
 

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 from celery.exceptions import SoftTimeLimitExceeded
+from django.db import connection
 
 from engine import registry
 from engine.candles import CATCH_UP, TIMEFRAMES, Candles
-from engine.evaluate import Signal, Verdict, WindowCache, verdict
+from engine.evaluate import Panels, Signal, Verdict, verdict, verdicts
 from market.models import Ticker
-from signals.models import CENTRAL, AlgorithmPreferences, Configuration, LatestSignal, Sweep, TickerRun
+from signals.models import CENTRAL, AlgorithmPreferences, Configuration, Sweep, TickerRun
 
 logger = logging.getLogger(__name__)
 
-# (configuration, ticker) -> the newest verdict there is.
-LatestSignals = Mapping[tuple[int, int], LatestSignal]
+
+class Known(NamedTuple):
+    """The newest verdict there is of a configuration on a ticker."""
+
+    closed_at_ms: int
+    signal: Signal
+
+
+LatestSignals = Mapping[tuple[int, int], Known]
+"""By (configuration, ticker)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +75,14 @@ def owner_of(feed: str) -> int:
     return int(feed.split(":")[1])
 
 
-@lru_cache(maxsize=20_000)
-def symbol_of(ticker_id: int) -> str:
-    """A ticker's symbol, which never changes."""
-    return Ticker.objects.values_list("symbol", flat=True).get(pk=ticker_id)
+def symbols_of(ticker_ids: Sequence[int]) -> Mapping[int, str]:
+    """The tickers' symbols, which never change: asked once by each process, for all of them together."""
+    if not _symbols.keys() >= set(ticker_ids):
+        _symbols.update(Ticker.objects.values_list("pk", "symbol"))
+    return _symbols
+
+
+_symbols: dict[int, str] = {}
 
 
 def to_ms(at: datetime) -> int:
@@ -75,6 +90,7 @@ def to_ms(at: datetime) -> int:
     return round(at.timestamp() * 1000)
 
 
+@lru_cache(maxsize=1_000)  # the verdicts of a sweep are of a few candles only
 def from_ms(milliseconds: float) -> datetime:
     """The instant of milliseconds since 1970 UTC."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
@@ -86,24 +102,15 @@ def last_close(timeframe: str, at: datetime) -> datetime:
     return from_ms(at_ms - at_ms % TIMEFRAMES[timeframe])
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(NamedTuple):
     """A verdict to write: the verdict, whose it is, and what stood on the candle before."""
 
     configuration: Configuration
     ticker_id: int
     verdict: Verdict
     previous: Signal
-
-    @property
-    def candle_closed_at(self) -> datetime:
-        assert self.verdict.candle_closed_at_ms is not None  # only candles that exist are judged
-        return from_ms(self.verdict.candle_closed_at_ms)
-
-    @property
-    def is_call(self) -> bool:
-        """The verdict turned to BUY or SELL from anything else on the candle before."""
-        return self.verdict.signal is not Signal.DO_NOTHING and self.verdict.signal is not self.previous
+    candle_closed_at: datetime
+    is_call: bool  # the verdict turned to BUY or SELL from anything else on the candle before
 
 
 @dataclass(slots=True)
@@ -117,47 +124,80 @@ class TickerOutcome:
     duration_ms: float = 0
     judgements: list[Judgement] = field(default_factory=list)
 
+    def note(self, status: TickerRun.Status, error: str) -> None:
+        """Keeps the status that a reader must see first: a failure, then staleness; with its own words."""
+        if self.status is TickerRun.Status.OK or (
+            self.status is TickerRun.Status.STALE and status is TickerRun.Status.FAILED
+        ):
+            self.status, self.error = status, error[:300]
 
-def execute_algorithm(
-    configuration: Configuration, candles: Candles, end: int | None = None, windows: WindowCache | None = None
-) -> Verdict:
-    """The verdict of a configuration on the candle before index `end`: for sweeps, bots and replays alike."""
-    return verdict(registry.get(configuration.algorithm_id), configuration.parameters, candles, end, windows)
+
+class Fresh(NamedTuple):
+    """A ticker's candles up to the slot, and when the last of them closed and the one before (ms; 0 without one)."""
+
+    outcome: TickerOutcome
+    series: Candles
+    closed_at_ms: int
+    before_ms: int
 
 
-def evaluate_ticker(
-    *, plan: Plan, ticker_id: int, candles: Mapping[str, Candles], latest: LatestSignals
-) -> TickerOutcome:
-    """Every verdict that the plan's configurations owe this ticker at the slot.
+class Debt(NamedTuple):
+    """The newest candles of a ticker that a configuration has not judged: those from index `start` of the series."""
 
-    `candles` are the ticker's, by timeframe. A configuration whose newest candle is not the one that closed last
-    before the slot makes the ticker stale and gets no verdict: the next sweep makes up for it.
+    outcome: TickerOutcome
+    series: Candles
+    start: int
+    previous: Signal | None  # what stood on the candle before; None: nobody wrote it, so it is computed
+
+    @property
+    def ends(self) -> list[tuple[Candles, int]]:
+        """What to judge: the owed candles, and the one before them where that is needed."""
+        first = self.start + 1 if self.previous is not None else self.start
+        return [(self.series, end) for end in range(first, len(self.series) + 1)]
+
+
+def execute_algorithm(configuration: Configuration, candles: Candles, end: int | None = None) -> Verdict:
+    """The verdict of a configuration on the candle before index `end`: for bots and replays, as for the sweep."""
+    return verdict(registry.get(configuration.algorithm_id), configuration.parameters, candles, end)
+
+
+def evaluate(
+    *, plan: Plan, ticker_ids: Sequence[int], candles: Mapping[str, Mapping[int, Candles]], latest: LatestSignals
+) -> list[TickerOutcome]:
+    """Every verdict that the plan's configurations owe these tickers at the slot: one outcome each, in their order.
+
+    `candles` are by timeframe and ticker. A configuration whose newest candle is not the one that closed last before
+    the slot makes the ticker stale and gets no verdict: the next sweep makes up for it.
     """
-    outcome = TickerOutcome(ticker_id)
-    windows: WindowCache = {}
-    closed = {timeframe: series.up_to(plan.slot_ms) for timeframe, series in candles.items()}
+    outcomes = {ticker_id: TickerOutcome(ticker_id) for ticker_id in ticker_ids}
+    fresh = {timeframe: _fresh(plan, candles[timeframe], outcomes.values()) for timeframe in sorted(plan.timeframes)}
+    panels = Panels()
     for configuration in plan.configurations:
-        series = closed[configuration.timeframe]
-        if not is_fresh(series, plan.slot_ms):
-            outcome.status, outcome.error = _worst(outcome, TickerRun.Status.STALE, _staleness(series, plan.slot_ms))
-            continue
-        known = latest.get((configuration.pk, ticker_id))
-        try:
-            _judge(outcome, configuration, series, known, windows)
-        except SoftTimeLimitExceeded:
-            raise
-        except Exception as error:  # the one plug-in boundary: it costs this algorithm on this ticker
-            if configuration.pk not in plan.complained_of:  # an algorithm that always fails is told of once a sweep
-                plan.complained_of.add(configuration.pk)
-                logger.exception("%s failed on ticker %d at %s", configuration, ticker_id, plan.slot)
-            message = f"{configuration.algorithm_id}: {type(error).__name__}: {error}"
-            outcome.status, outcome.error = _worst(outcome, TickerRun.Status.FAILED, message[:300])
-    return outcome
+        debts = [
+            debt
+            for one in fresh[configuration.timeframe]
+            if (debt := _debt(one, latest.get((configuration.id, one.outcome.ticker_id)))) is not None
+        ]
+        _settle(plan, configuration, debts, panels)
+    return list(outcomes.values())
+
+
+def _fresh(plan: Plan, candles: Mapping[int, Candles], outcomes: Iterable[TickerOutcome]) -> list[Fresh]:
+    """The tickers that have the last candle that can have closed at or before the slot; the others are noted stale."""
+    found = []
+    for outcome in outcomes:
+        series = candles[outcome.ticker_id].up_to(plan.slot_ms)
+        if is_fresh(series, plan.slot_ms):
+            *before, newest = (int(at) + series.length_ms for at in series.open_time[-2:])
+            found.append(Fresh(outcome, series, newest, before[0] if before else 0))
+        else:
+            outcome.note(TickerRun.Status.STALE, _staleness(series, plan.slot_ms))
+    return found
 
 
 def is_fresh(series: Candles, slot_ms: int) -> bool:
     """Whether the newest candle is the last one that can have closed at or before the slot."""
-    return len(series) > 0 and slot_ms - float(series.closed_at[-1]) < series.length_ms
+    return len(series) > 0 and slot_ms - float(series.open_time[-1]) < 2 * series.length_ms
 
 
 def _staleness(series: Candles, slot_ms: int) -> str:
@@ -167,51 +207,94 @@ def _staleness(series: Candles, slot_ms: int) -> str:
     return f"the newest {series.timeframe} candle closed {age:.0f} s before the slot"
 
 
-def _worst(outcome: TickerOutcome, status: TickerRun.Status, error: str) -> tuple[TickerRun.Status, str]:
-    """The status that a reader must see first: a failure, then staleness; with its own words."""
-    if outcome.status is TickerRun.Status.OK or (
-        outcome.status is TickerRun.Status.STALE and status is TickerRun.Status.FAILED
-    ):
-        return status, error
-    return outcome.status, outcome.error
-
-
-def _judge(
-    outcome: TickerOutcome,
-    configuration: Configuration,
-    series: Candles,
-    known: LatestSignal | None,
-    windows: WindowCache,
-) -> None:
-    """Appends the verdicts of the newest candles that have none yet, at most CATCH_UP of them, oldest first."""
+def _debt(fresh: Fresh, known: Known | None) -> Debt | None:
+    """What is owed of this series: the newest candles that have no verdict yet, at most CATCH_UP of them."""
+    outcome, series, closed_at_ms, before_ms = fresh
     count = len(series)
     oldest = max(0, count - CATCH_UP)
-    start = oldest
-    if known is not None:
-        first_new = int(np.searchsorted(series.closed_at, to_ms(known.candle_closed_at), side="right"))
-        start = max(oldest, first_new)
-        outcome.holes += start - first_new
-    if start == count:
+    if known is None:
+        return Debt(outcome, series, oldest, Signal.DO_NOTHING if oldest == 0 else None)
+    if known.closed_at_ms == before_ms:  # the usual case
+        return Debt(outcome, series, count - 1, known.signal)
+    if known.closed_at_ms >= closed_at_ms:
+        return None
+    first_new = int(np.searchsorted(series.closed_at, known.closed_at_ms, side="right"))
+    start = max(oldest, first_new)
+    outcome.holes += start - first_new
+    if start == 0:
+        return Debt(outcome, series, start, Signal.DO_NOTHING)
+    is_known = series.closed_at[start - 1] == known.closed_at_ms
+    return Debt(outcome, series, start, known.signal if is_known else None)
+
+
+def _settle(plan: Plan, configuration: Configuration, debts: Sequence[Debt], panels: Panels) -> None:
+    """Judges what a configuration owes: all tickers together, or one by one where any of them fails."""
+    if not debts:
         return
-    judged = [execute_algorithm(configuration, series, index + 1, windows) for index in range(start, count)]
-    previous = _verdict_before(configuration, series, start, known, windows)
+    try:
+        judged = _judge(configuration, debts, panels)
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception:  # the one plug-in boundary: it costs this algorithm on the ticker that fails, and nothing else
+        logger.debug("%s fails: its tickers one by one", configuration, exc_info=True)
+        for debt in debts:
+            _settle_alone(plan, configuration, debt, panels)
+        return
+    for debt, verdicts_owed in zip(debts, judged, strict=True):
+        _add(configuration, debt, verdicts_owed)
+
+
+def _settle_alone(plan: Plan, configuration: Configuration, debt: Debt, panels: Panels) -> None:
+    try:
+        [judged] = _judge(configuration, [debt], panels)
+    except SoftTimeLimitExceeded:
+        raise
+    except Exception as error:
+        if configuration.pk not in plan.complained_of:  # an algorithm that always fails is told of once a sweep
+            plan.complained_of.add(configuration.pk)
+            logger.exception("%s failed on ticker %d at %s", configuration, debt.outcome.ticker_id, plan.slot)
+        message = f"{configuration.algorithm_id}: {type(error).__name__}: {error}"
+        debt.outcome.note(TickerRun.Status.FAILED, message)
+    else:
+        _add(configuration, debt, judged)
+
+
+def _judge(configuration: Configuration, debts: Sequence[Debt], panels: Panels) -> list[list[Verdict]]:
+    """The verdicts of each debt's `ends`. Raises whatever the algorithm raises."""
+    algorithm = registry.get(configuration.algorithm_id)
+    wanted = [debt.ends for debt in debts]
+    ends = [end for of_debt in wanted for end in of_debt]
+    found = iter(
+        verdicts(algorithm, configuration.parameters, panels.get(ends, algorithm.lookback(configuration.parameters)))
+    )
+    return [list(islice(found, len(of_debt))) for of_debt in wanted]
+
+
+def _add(configuration: Configuration, debt: Debt, judged: list[Verdict]) -> None:
+    """Adds the judgements, oldest first, each with what stood on the candle before."""
+    previous = debt.previous
+    if previous is None:
+        previous = judged.pop(0).signal
     for one in judged:
-        outcome.judgements.append(Judgement(configuration, outcome.ticker_id, one, previous))
+        assert one.candle_closed_at_ms is not None  # only candles that exist are judged
+        is_call = one.signal is not Signal.DO_NOTHING and one.signal is not previous
+        closed_at = from_ms(one.candle_closed_at_ms)
+        debt.outcome.judgements.append(
+            Judgement(configuration, debt.outcome.ticker_id, one, previous, closed_at, is_call)
+        )
         previous = one.signal
 
 
-def _verdict_before(
-    configuration: Configuration, series: Candles, index: int, known: LatestSignal | None, windows: WindowCache
-) -> Signal:
-    """What stood on the candle before `index`: as written, or computed where nobody wrote it."""
-    if index == 0:
-        return Signal.DO_NOTHING
-    if known is not None and to_ms(known.candle_closed_at) == series.closed_at[index - 1]:
-        return Signal(known.signal)
-    return execute_algorithm(configuration, series, index, windows).signal
+_SIGNALS = {signal.value: signal for signal in Signal}
+
+FIND_LATEST = """
+SELECT configuration_id, ticker_id, (extract(epoch FROM candle_closed_at) * 1000)::bigint, signal
+FROM signals_latestsignal WHERE configuration_id = ANY(%s) AND ticker_id = ANY(%s)
+"""
 
 
-def load_latest(*, configuration_ids: Sequence[int], ticker_ids: Sequence[int]) -> dict[tuple[int, int], LatestSignal]:
-    """The newest verdicts of these configurations on these tickers, by (configuration, ticker)."""
-    rows = LatestSignal.objects.filter(configuration__in=configuration_ids, ticker__in=ticker_ids)
-    return {(row.configuration_id, row.ticker_id): row for row in rows}
+def load_latest(*, configuration_ids: Sequence[int], ticker_ids: Sequence[int]) -> LatestSignals:
+    """The newest verdicts of these configurations on these tickers."""
+    with connection.cursor() as cursor:
+        cursor.execute(FIND_LATEST, [list(configuration_ids), list(ticker_ids)])
+        return {(row[0], row[1]): Known(row[2], _SIGNALS[row[3]]) for row in cursor.fetchall()}

@@ -67,7 +67,9 @@ def followed_by(*, user: User, allowed: Entitlements) -> Following:
     shown = [one for one in preferences if allowed.own_schedules or one.configuration_id in central_ids]
     shown = shown[: allowed.followed_algorithms]
     chosen = _chosen_tickers(shown)
-    active = list(Ticker.objects.active().order_by("symbol"))
+    active = Ticker.objects.active().order_by("symbol")
+    if not any(one.all_tickers for one in shown):  # of thousands, mostly a few: every socket asks this
+        active = active.filter(pk__in=set[int]().union(*chosen.values()))
     wanted = [ticker for ticker in active if any(one.all_tickers or ticker.pk in chosen[one.pk] for one in shown)]
     tickers = wanted[: allowed.followed_tickers]
     seen = frozenset(ticker.pk for ticker in tickers)

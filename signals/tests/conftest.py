@@ -26,7 +26,7 @@ HISTORY = 1_000  # candles of 2m
 def _fresh_process(db: None) -> None:
     """What a worker process remembers belongs to rows that the last test rolled back."""
     evaluation.plan_of.cache_clear()
-    evaluation.symbol_of.cache_clear()
+    evaluation._symbols.clear()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from market.models import Ticker
 from signals.models import AlgorithmPreferences, Call, SignalResult, Sweep
 from signals.services import delivery
 from signals.services.configurations import configuration_for
-from signals.services.evaluation import LatestSignals, TickerOutcome, evaluate_ticker, load_latest, plan_of, to_ms
+from signals.services.evaluation import LatestSignals, TickerOutcome, evaluate, load_latest, plan_of, to_ms
 from signals.services.following import (
     BeyondPlan,
     central_configurations,
@@ -75,7 +75,7 @@ def test_an_owner_hears_of_a_verdict_that_another_feed_committed_first(
 
     outcomes = _outcomes(premium, loaded_before)
     written = write_outcomes(plan=plan, outcomes=outcomes, now=datetime.now(UTC))
-    told = delivery.deliveries_of(plan=plan, written=written, latest=loaded_before)
+    told = delivery.deliveries_of(plan=plan, written=written)
 
     assert written.inserted == ()
     assert {(group, frame["closed_at"]) for group, frame in told} == {(user_group(alice.pk), to_ms(NOON))}
@@ -254,7 +254,7 @@ def _evaluate(sweep: Sweep) -> list[tuple[str, SignalFrame]]:
     plan, latest = plan_of(sweep.pk), _latest(sweep)
     outcomes = _outcomes(sweep, latest)
     written = write_outcomes(plan=plan, outcomes=outcomes, now=datetime.now(UTC))
-    return delivery.deliveries_of(plan=plan, written=written, latest=latest)
+    return delivery.deliveries_of(plan=plan, written=written)
 
 
 def _latest(sweep: Sweep) -> LatestSignals:
@@ -263,12 +263,9 @@ def _latest(sweep: Sweep) -> LatestSignals:
 
 def _outcomes(sweep: Sweep, latest: LatestSignals) -> list[TickerOutcome]:
     plan = plan_of(sweep.pk)
-    return [
-        evaluate_ticker(
-            plan=plan, ticker_id=ticker.pk, candles={t: candles_of(ticker, t) for t in plan.timeframes}, latest=latest
-        )
-        for ticker in Ticker.objects.filter(pk__in=sweep.ticker_ids)
-    ]
+    tickers = Ticker.objects.in_bulk(sweep.ticker_ids)
+    candles = {t: {pk: candles_of(ticker, t) for pk, ticker in tickers.items()} for t in plan.timeframes}
+    return evaluate(plan=plan, ticker_ids=list(tickers), candles=candles, latest=latest)
 
 
 def _identity(frame: object) -> tuple[object, ...]:
