@@ -21,7 +21,8 @@ def _import_talib() -> ModuleType:
         for name in _UNWANTED:
             del sys.modules[name]
         sys.modules.update(loaded)
-    return talib  # type: ignore[no-any-return]
+    module: ModuleType = talib
+    return module
 
 
 talib = _import_talib()

@@ -31,7 +31,8 @@ from signals.services.sweeps import (
     forget_resend,
     open_central_sweep,
     open_premium_sweep,
-    overdue_slot,
+    overdue_slots,
+    record_missed_slots,
 )
 
 logger = logging.getLogger(__name__)
@@ -49,11 +50,11 @@ def central_sweep(self: Task[..., None], /, *, slot: str | None = None, **unknow
     if late is None:
         logger.warning("central sweep %s: the market's data is not there yet", at)
         return
-    sweep = open_central_sweep(slot=at, note=late, market_now=clock.now(), now=datetime.now(UTC))
+    sweep = open_central_sweep(slot=at, note=late, now=datetime.now(UTC))
     if sweep is None:
         logger.info("central sweep %s was already run", at)
         return
-    _fan_out(sweep, sweep.ticker_ids, queue="sweep")
+    _fan_out(sweep, sweep.ticker_ids, queue="sweep", size=settings.SWEEP_TICKERS_PER_TASK)
 
 
 @shared_task(bind=True)
@@ -72,7 +73,7 @@ def premium_sweep(self: Task[..., None], /, *, preference_id: int, slot: str | N
         logger.info("premium sweep of preference %s not run: %s", preference_id, refused)
         return
     if sweep is not None:
-        _fan_out(sweep, sweep.ticker_ids, queue="premium")
+        _fan_out(sweep, sweep.ticker_ids, queue="premium", size=settings.SWEEP_TICKERS_PER_TASK)
 
 
 @shared_task
@@ -98,9 +99,11 @@ def close_sweeps(**unknown: Any) -> None:
             _close_or_send_again(sweep)
         except (DatabaseError, BrokerError):  # of this sweep; the others are looked at all the same
             logger.exception("%s could not be looked after; the next look tries again", sweep)
-    slot = overdue_slot(market_now=clock.now())
-    if slot is not None and lateness(slot=slot, timeframes=central_timeframes(), now=datetime.now(UTC)) is not None:
-        central_sweep.apply_async(kwargs={"slot": slot.isoformat()}, expires=60)
+    market_now, now = clock.now(), datetime.now(UTC)
+    record_missed_slots(market_now=market_now, now=now)
+    for slot in overdue_slots(market_now=market_now):
+        if lateness(slot=slot, timeframes=central_timeframes(), now=now) == "":  # else it is looked at again
+            central_sweep.apply_async(kwargs={"slot": slot.isoformat()}, expires=10)
 
 
 def _close_or_send_again(sweep: Sweep) -> None:
@@ -109,7 +112,8 @@ def _close_or_send_again(sweep: Sweep) -> None:
         publish([closing_of(check.closed)])
     if check.resend:
         try:
-            _fan_out(sweep, check.resend, queue="sweep" if sweep.feed == CENTRAL else "premium")
+            # One by one: a ticker that cost its task the worker must not cost its neighbours again.
+            _fan_out(sweep, check.resend, queue="sweep" if sweep.feed == CENTRAL else "premium", size=1)
         except BrokerError:
             forget_resend(sweep=sweep)
             raise
@@ -156,9 +160,8 @@ def _wait_for_candles(slot: datetime, timeframes: set[str]) -> str | None:
     return late
 
 
-def _fan_out(sweep: Sweep, ticker_ids: Sequence[int], *, queue: str) -> None:
-    """One message per ticker (or SWEEP_TICKERS_PER_TASK of them); old ones expire instead of piling up."""
-    size = settings.SWEEP_TICKERS_PER_TASK
+def _fan_out(sweep: Sweep, ticker_ids: Sequence[int], *, queue: str, size: int) -> None:
+    """One message per `size` tickers; old ones expire instead of piling up."""
     expires = settings.SWEEP_MISSING_AFTER.total_seconds()
     with evaluate_tickers.app.producer_or_acquire() as producer:
         for start in range(0, len(ticker_ids), size):

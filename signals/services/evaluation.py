@@ -45,6 +45,7 @@ class Plan:
     central_ids: frozenset[int]  # those of the configurations that the central feed runs
     owner_id: int | None  # the premium user whose feed it is
     complained_of: set[int] = field(default_factory=set, compare=False)  # configurations whose failure is in the log
+    too_slow: set[int] = field(default_factory=set, compare=False)  # those that used up a task's time limit
 
     @property
     def slot_ms(self) -> int:
@@ -228,14 +229,21 @@ def _debt(fresh: Fresh, known: Known | None) -> Debt | None:
 
 
 def _settle(plan: Plan, configuration: Configuration, debts: Sequence[Debt], panels: Panels) -> None:
-    """Judges what a configuration owes: all tickers together, or one by one where any of them fails."""
+    """Judges what a configuration owes: all tickers together, or one by one where any of them fails.
+
+    This is the one plug-in boundary: whatever an algorithm does costs it alone, on the tickers on which it does it.
+    """
     if not debts:
+        return
+    if configuration.id in plan.too_slow:
+        _fail(configuration, debts, "took a task's whole time limit before")
         return
     try:
         judged = _judge(configuration, debts, panels)
     except SoftTimeLimitExceeded:
-        raise
-    except Exception:  # the one plug-in boundary: it costs this algorithm on the ticker that fails, and nothing else
+        _give_up(plan, configuration, debts)
+        return
+    except Exception:
         logger.debug("%s fails: its tickers one by one", configuration, exc_info=True)
         for debt in debts:
             _settle_alone(plan, configuration, debt, panels)
@@ -245,18 +253,32 @@ def _settle(plan: Plan, configuration: Configuration, debts: Sequence[Debt], pan
 
 
 def _settle_alone(plan: Plan, configuration: Configuration, debt: Debt, panels: Panels) -> None:
+    if configuration.id in plan.too_slow:
+        _fail(configuration, [debt], "took a task's whole time limit before")
+        return
     try:
         [judged] = _judge(configuration, [debt], panels)
     except SoftTimeLimitExceeded:
-        raise
+        _give_up(plan, configuration, [debt])
     except Exception as error:
-        if configuration.pk not in plan.complained_of:  # an algorithm that always fails is told of once a sweep
-            plan.complained_of.add(configuration.pk)
+        if configuration.id not in plan.complained_of:  # an algorithm that always fails is told of once a sweep
+            plan.complained_of.add(configuration.id)
             logger.exception("%s failed on ticker %d at %s", configuration, debt.outcome.ticker_id, plan.slot)
-        message = f"{configuration.algorithm_id}: {type(error).__name__}: {error}"
-        debt.outcome.note(TickerRun.Status.FAILED, message)
+        _fail(configuration, [debt], f"{type(error).__name__}: {error}")
     else:
         _add(configuration, debt, judged)
+
+
+def _give_up(plan: Plan, configuration: Configuration, debts: Sequence[Debt]) -> None:
+    """The algorithm does not come back: it is not asked again in this sweep by this process, the others go on."""
+    plan.too_slow.add(configuration.id)
+    logger.error("%s at %s does not come back: left out until the next sweep", configuration, plan.slot)
+    _fail(configuration, debts, "does not come back: stopped by the time limit")
+
+
+def _fail(configuration: Configuration, debts: Sequence[Debt], problem: str) -> None:
+    for debt in debts:
+        debt.outcome.note(TickerRun.Status.FAILED, f"{configuration.algorithm_id}: {problem}")
 
 
 def _judge(configuration: Configuration, debts: Sequence[Debt], panels: Panels) -> list[list[Verdict]]:

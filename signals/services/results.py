@@ -117,7 +117,7 @@ def write_outcomes(*, plan: Plan, outcomes: Sequence[TickerOutcome], now: dateti
     ensure_partition(RECEIPTS, plan.slot)
     for day in {judgement.candle_closed_at.date(): judgement.candle_closed_at for judgement in judgements}.values():
         ensure_partition(RESULTS, day)
-    values = {
+    values: dict[str, datetime | int | str] = {
         "slot": plan.slot,
         "sweep": plan.sweep_id,
         "now": now,

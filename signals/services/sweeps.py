@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 from django_celery_beat.models import PeriodicTask
 
 from billing.entitlements import entitlements
@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 CENTRAL_TASK_NAME = "central sweep"
 # A slot that is this old and has no sweep has lost its message, or its worker.
 OVERDUE_AFTER = timedelta(seconds=5)
+# The newest so many slots are run late rather than not at all; older ones are recorded as missed.
+LATE_SLOTS = 20
 
 COUNT_RECEIPTS = """
 SELECT count(*),
@@ -52,17 +54,10 @@ class SweepCheck:
     resend: Sequence[int] = ()
 
 
-def open_central_sweep(*, slot: datetime, note: str, market_now: datetime, now: datetime) -> Sweep | None:
-    """The sweep of the central feed at `slot`, or None where it exists: somebody else runs it, or ran it.
-
-    Slots since the last sweep that nobody ran are recorded as missed.
-    """
+def open_central_sweep(*, slot: datetime, note: str, now: datetime) -> Sweep | None:
+    """The sweep of the central feed at `slot`, or None where it exists: somebody else runs it, or ran it."""
     preferences = AlgorithmPreferences.objects.central().select_related("configuration").prefetch_related("tickers")
-    with transaction.atomic():
-        sweep = _insert(CENTRAL, slot, list(preferences), note, now)
-        if sweep is not None:
-            _record_missed(sweep, market_now, now)
-    return sweep
+    return _insert(CENTRAL, slot, list(preferences), note, now)
 
 
 def open_premium_sweep(*, preference_id: int, slot: datetime, now: datetime) -> Sweep | None:
@@ -107,41 +102,63 @@ def _covered(preferences: Sequence[AlgorithmPreferences]) -> list[int]:
     return sorted(active & chosen)
 
 
-def _record_missed(sweep: Sweep, market_now: datetime, now: datetime) -> None:
-    """Rows for the slots between this central sweep and the one before it: nobody ran them."""
-    before = Sweep.objects.central().filter(slot__lt=sweep.slot).order_by("-slot").first()
-    timetable = central_timetable()
-    if before is None or timetable is None:
+def overdue_slots(*, market_now: datetime) -> list[datetime]:
+    """The recent central slots that nobody has opened, oldest first: messages were lost, or there was no beat.
+
+    None before the first sweep but the newest, and none while the operator has stopped the feed.
+    """
+    timetable = _running_timetable()
+    if timetable is None:
+        return []
+    slots = _recent_slots(timetable, market_now - OVERDUE_AFTER)
+    first = Sweep.objects.central().order_by("slot").values_list("slot", flat=True).first()
+    opened = set(Sweep.objects.central().filter(slot__gte=slots[0]).values_list("slot", flat=True))
+    since = slots[-1] if first is None else first
+    return [slot for slot in slots if slot >= since and slot not in opened]
+
+
+def record_missed_slots(*, market_now: datetime, now: datetime) -> None:
+    """Rows for the central slots that nobody ran and that are too old to be run late."""
+    timetable = _running_timetable()
+    if timetable is None:
         return
-    # A slot still to come is not missed, though somebody may have run a later one by hand.
-    until = min(sweep.slot, market_now)
-    slots = instants_between(timetable, after=max(before.slot, until - settings.SWEEP_RETENTION), before=until)
-    note = "nobody ran it: the product was stopped, its schedule disabled, or the market's data not there yet"
+    oldest = _recent_slots(timetable, market_now)[0]
+    before = Sweep.objects.central().filter(slot__lt=oldest).order_by("-slot").first()
+    if before is None:
+        return
+    slots = instants_between(timetable, after=max(before.slot, oldest - settings.SWEEP_RETENTION), before=oldest)
+    note = "nobody ran it: the product was stopped, its schedule disabled, or the market's data not there"
     missed = [
         Sweep(feed=CENTRAL, slot=slot, status=Sweep.Status.MISSED, note=note, started_at=now, closed_at=now)
         for slot in slots
     ]
     Sweep.objects.bulk_create(missed, ignore_conflicts=True, batch_size=5_000)
     if missed:
-        logger.warning("%d central slots before %s were missed", len(missed), sweep.slot)
+        logger.warning("%d central slots before %s were missed", len(missed), oldest)
 
 
-def overdue_slot(*, market_now: datetime) -> datetime | None:
-    """The central slot that should run now and that nobody has opened: its message was lost, or there was no beat."""
-    task = (
-        PeriodicTask.objects.filter(name=CENTRAL_TASK_NAME, enabled=True).select_related("crontab", "interval").first()
-    )
-    if task is None:
-        return None
-    slot = latest_instant(task.schedule, at=market_now)
-    is_overdue = market_now - slot >= OVERDUE_AFTER and not Sweep.objects.central().filter(slot__gte=slot).exists()
-    return slot if is_overdue else None
+def _recent_slots(timetable: Timetable, at: datetime) -> list[datetime]:
+    """The newest LATE_SLOTS slots at or before an instant, oldest first."""
+    slots = [latest_instant(timetable, at=at)]
+    while len(slots) < LATE_SLOTS:
+        slots.append(latest_instant(timetable, at=slots[-1] - timedelta(microseconds=1)))
+    return slots[::-1]
 
 
 def central_timetable() -> Timetable | None:
     """The schedule of the central feed, as the operator keeps it in the admin."""
-    task = PeriodicTask.objects.filter(name=CENTRAL_TASK_NAME).select_related("crontab", "interval").first()
+    task = _central_task()
     return None if task is None else task.schedule
+
+
+def _running_timetable() -> Timetable | None:
+    """The same; None while the operator has stopped it."""
+    task = _central_task()
+    return task.schedule if task is not None and task.enabled else None
+
+
+def _central_task() -> PeriodicTask | None:
+    return PeriodicTask.objects.filter(name=CENTRAL_TASK_NAME).select_related("crontab", "interval").first()
 
 
 def check_sweep(*, sweep: Sweep, now: datetime) -> SweepCheck:
@@ -204,6 +221,7 @@ def _close(sweep: Sweep, now: datetime) -> Sweep | None:
         "%s closed: %d tickers in %d ms (%d ok, %d stale, %d failed, %d missing), %d verdicts, %d calls%s",
         sweep, sweep.tickers, sweep.duration_ms, ok, stale, failed, missing, results, calls,
         f"; {sweep.note}" if sweep.note else "",
+        extra={"feed": sweep.feed, "slot": sweep.slot.isoformat(), "sweep_id": sweep.pk},
     )  # fmt: skip
     return sweep
 

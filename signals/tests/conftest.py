@@ -103,7 +103,7 @@ def give_candles(ticker: Ticker, minutes: Float64s, *timeframes: str) -> None:
 
 
 def open_sweep(slot: datetime) -> Sweep:
-    sweep = open_central_sweep(slot=slot, note="", market_now=slot, now=datetime.now(UTC))
+    sweep = open_central_sweep(slot=slot, note="", now=datetime.now(UTC))
     assert sweep is not None
     return sweep
 

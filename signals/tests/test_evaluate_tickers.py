@@ -1,34 +1,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 from django.db import connection
 
 from accounts.models import User
 from engine import registry
 from engine.algorithm import Algorithm, Lines
 from engine.candles import CATCH_UP, Candles
-from engine.compare import Bools
 from engine.evaluate import verdict
 from engine.parameters import Parameters
 from market.connection import live_store
 from market.models import Ticker
 from market.store import CandleStore
-from signals.models import (
-    Algorithm as AlgorithmRow,
-)
-from signals.models import (
-    AlgorithmPreferences,
-    Call,
-    LatestSignal,
-    SignalResult,
-    Sweep,
-    TickerRun,
-)
+from signals.models import Algorithm as AlgorithmRow
+from signals.models import AlgorithmPreferences, Call, LatestSignal, SignalResult, Sweep, TickerRun
 from signals.services.bots import get_or_create_master_bot
 from signals.services.evaluation import plan_of, to_ms
 from signals.services.results import write_missing
@@ -167,7 +158,6 @@ def test_candles_after_the_slot_are_not_looked_at(tickers: list[Ticker]) -> None
 
 
 def test_a_late_worker_after_the_close_writes_nothing(sweep: Sweep) -> None:
-
     write_missing(plan=plan_of(sweep.pk), ticker_ids=sweep.ticker_ids, now=datetime.now(UTC))
 
     evaluate_tickers(sweep_id=sweep.pk, ticker_ids=sweep.ticker_ids)
@@ -178,7 +168,6 @@ def test_a_late_worker_after_the_close_writes_nothing(sweep: Sweep) -> None:
 
 
 def test_what_a_missing_ticker_was_owed_is_written_by_the_next_sweep(sweep: Sweep) -> None:
-
     write_missing(plan=plan_of(sweep.pk), ticker_ids=sweep.ticker_ids, now=datetime.now(UTC))
     following = open_sweep(NOON + timedelta(minutes=2))
 
@@ -187,41 +176,92 @@ def test_what_a_missing_ticker_was_owed_is_written_by_the_next_sweep(sweep: Swee
     assert SignalResult.objects.filter(candle_closed_at=NOON).count() == 3 * ALGORITHMS
 
 
+Lining = Callable[[Candles, Parameters], Lines]
+
+
 @pytest.fixture
-def broken_algorithm() -> Iterator[str]:
-    def rule(candles: Candles, lines: Lines, parameters: Parameters) -> tuple[Bools, Bools]:
+def own_algorithm() -> Iterator[Callable[[Lining], None]]:
+    """Makes an algorithm with these lines part of the central feed."""
+
+    def add(lines: Lining) -> None:
+        algorithm = Algorithm(
+            id="own",
+            name="Own",
+            description="A test's.",
+            version=1,
+            value_label="nothing",
+            parameters=(),
+            lookback=lambda parameters: 10,
+            lines=lines,
+            rule=lambda candles, lines, parameters: (lines[0] > 1, lines[0] > 2),
+        )
+        registry.register(algorithm)
+        AlgorithmRow.objects.create(id="own", name="Own", description="")
+        get_or_create_master_bot(now=NOON)
+
+    yield add
+    registry._registered.pop("own")
+
+
+def test_an_algorithm_that_raises_costs_itself_only(
+    tickers: list[Ticker], own_algorithm: Callable[[Lining], None]
+) -> None:
+    def raises(candles: Candles, parameters: Parameters) -> Lines:
         raise ZeroDivisionError("by a user's strategy")
 
-    algorithm = Algorithm(
-        id="broken",
-        name="Broken",
-        description="Always fails.",
-        version=1,
-        value_label="nothing",
-        parameters=(),
-        lookback=lambda parameters: 10,
-        lines=lambda candles, parameters: (np.zeros(len(candles)),),
-        rule=rule,
-    )
-    registry.register(algorithm)
-    yield "broken"
-    registry._registered.pop("broken")
-
-
-def test_an_algorithm_that_raises_costs_itself_only(tickers: list[Ticker], broken_algorithm: str) -> None:
-    AlgorithmRow.objects.create(id="broken", name="Broken", description="")
-    get_or_create_master_bot(now=NOON)
+    own_algorithm(raises)
     sweep = open_sweep(NOON)
 
     evaluate_tickers(sweep_id=sweep.pk, ticker_ids=sweep.ticker_ids)
 
     receipts = list(TickerRun.objects.values_list("status", "error"))
-    assert receipts == [("failed", "broken: ZeroDivisionError: by a user's strategy")] * 3
+    assert receipts == [("failed", "own: ZeroDivisionError: by a user's strategy")] * 3
+    assert SignalResult.objects.count() == 3 * ALGORITHMS * CATCH_UP
+
+
+def test_an_algorithm_that_raises_on_one_ticker_goes_on_with_the_others(
+    tickers: list[Ticker], own_algorithm: Callable[[Lining], None]
+) -> None:
+    poison = candles_of(tickers[1]).up_to(to_ms(NOON)).close[-1]
+
+    def raises(candles: Candles, parameters: Parameters) -> Lines:
+        if candles.close[-1] == poison:
+            raise ZeroDivisionError("poison")
+        return (np.zeros(len(candles)),)
+
+    own_algorithm(raises)
+    sweep = open_sweep(NOON)
+
+    evaluate_tickers(sweep_id=sweep.pk, ticker_ids=sweep.ticker_ids)
+
+    statuses = dict(TickerRun.objects.values_list("ticker", "status"))
+    assert statuses == {tickers[0].pk: "ok", tickers[1].pk: "failed", tickers[2].pk: "ok"}
+    assert SignalResult.objects.count() == 3 * ALGORITHMS * CATCH_UP + 2 * CATCH_UP
+
+
+def test_an_algorithm_that_does_not_come_back_is_left_out_for_the_rest_of_the_sweep(
+    tickers: list[Ticker], own_algorithm: Callable[[Lining], None]
+) -> None:
+    asked = []
+
+    def hangs(candles: Candles, parameters: Parameters) -> Lines:
+        asked.append(candles)
+        raise SoftTimeLimitExceeded  # as Celery does in the middle of it
+
+    own_algorithm(hangs)
+    sweep = open_sweep(NOON)
+
+    for ticker in tickers:
+        evaluate_tickers(sweep_id=sweep.pk, ticker_ids=[ticker.pk])
+
+    errors = list(TickerRun.objects.order_by("ticker").values_list("error", flat=True))
+    assert errors[0] == "own: does not come back: stopped by the time limit"
+    assert errors[1:] == ["own: took a task's whole time limit before"] * 2
+    assert len(asked) == 1
     assert SignalResult.objects.count() == 3 * ALGORITHMS * CATCH_UP
 
 
 def test_two_feeds_share_the_verdicts_of_one_configuration(sweep: Sweep, alice: User) -> None:
-
     configuration = sweep.configuration_ids[0]
     preference = AlgorithmPreferences.objects.create(
         user=alice, configuration_id=configuration, all_tickers=True, execution_frequency="*/5 * * * *"
@@ -237,7 +277,6 @@ def test_two_feeds_share_the_verdicts_of_one_configuration(sweep: Sweep, alice: 
 
 
 def test_an_emptied_candle_store_changes_no_verdict(sweep: Sweep) -> None:
-
     live_store().flushdb()
 
     evaluate_tickers(sweep_id=sweep.pk, ticker_ids=sweep.ticker_ids)
@@ -246,7 +285,6 @@ def test_an_emptied_candle_store_changes_no_verdict(sweep: Sweep) -> None:
 
 
 def test_a_new_ticker_without_enough_history_says_so(tickers: list[Ticker]) -> None:
-
     newcomer = make_ticker("NEWUSDT")
     give_candles(newcomer, minutes_of(9, until=NOON, count=40))
     sweep = open_sweep(NOON)

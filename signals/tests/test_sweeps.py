@@ -19,15 +19,17 @@ from market import watermark
 from market.connection import live_store
 from market.models import HeartbeatStatus, Ticker
 from signals import tasks
-from signals.models import AlgorithmPreferences, Sweep, TickerRun
+from signals.models import AlgorithmPreferences, LatestSignal, SignalResult, Sweep, TickerRun
 from signals.services.configurations import configuration_for
 from signals.services.schedules import latest_instant
 from signals.services.sweeps import (
+    LATE_SLOTS,
     NotEntitled,
     check_sweep,
     open_central_sweep,
     open_premium_sweep,
-    overdue_slot,
+    overdue_slots,
+    record_missed_slots,
 )
 from signals.tasks import central_sweep, close_sweeps, evaluate_tickers, premium_sweep
 from signals.tests.conftest import ALGORITHMS, NOON, open_sweep
@@ -59,8 +61,8 @@ def test_a_sweep_covers_every_active_ticker_and_every_enabled_algorithm(tickers:
 
 
 def test_a_doubled_beat_runs_a_slot_once(tickers: list[Ticker]) -> None:
-    first = open_central_sweep(slot=NOON, note="", market_now=NOON, now=NOON)
-    second = open_central_sweep(slot=NOON, note="", market_now=NOON, now=NOON + timedelta(milliseconds=3))
+    first = open_central_sweep(slot=NOON, note="", now=NOON)
+    second = open_central_sweep(slot=NOON, note="", now=NOON + timedelta(milliseconds=3))
 
     assert first is not None
     assert second is None
@@ -87,14 +89,45 @@ def test_beats_at_the_same_time_run_a_slot_once(tickers: list[Ticker]) -> None:
     assert [task["ticker_ids"] for task in queued("sweep")] == [[ticker.pk] for ticker in tickers]
 
 
-def test_slots_nobody_ran_are_recorded_as_missed(tickers: list[Ticker]) -> None:
+def test_slots_that_nobody_ran_are_run_late_while_they_are_recent(tickers: list[Ticker]) -> None:
     open_sweep(NOON)
-
     open_sweep(NOON + timedelta(minutes=8))
 
+    overdue = overdue_slots(market_now=NOON + timedelta(minutes=10, seconds=6))
+    record_missed_slots(market_now=NOON + timedelta(minutes=10, seconds=6), now=NOON)
+
+    assert overdue == [NOON + timedelta(minutes=minute) for minute in (2, 4, 6, 10)]
+    assert not Sweep.objects.filter(status=Sweep.Status.MISSED).exists()
+
+
+def test_older_ones_are_recorded_as_missed_and_not_run(tickers: list[Ticker]) -> None:
+    open_sweep(NOON)
+    period, at = timedelta(minutes=2), NOON + timedelta(hours=2)
+
+    for _ in range(2):
+        record_missed_slots(market_now=at, now=at)
+    overdue = overdue_slots(market_now=at + timedelta(seconds=6))
+
     missed = Sweep.objects.filter(status=Sweep.Status.MISSED).order_by("slot")
-    assert [sweep.slot for sweep in missed] == [NOON + timedelta(minutes=m) for m in (2, 4, 6)]
+    assert overdue == [at - (LATE_SLOTS - 1 - number) * period for number in range(LATE_SLOTS)]
+    assert [sweep.slot for sweep in missed] == [NOON + number * period for number in range(1, 60 - LATE_SLOTS + 1)]
     assert missed[0].note.startswith("nobody ran it")
+    assert {sweep.closed_at for sweep in missed} == {at}
+
+
+def test_a_late_slot_gets_the_verdicts_of_its_own_candles(tickers: list[Ticker]) -> None:
+    late, newest = NOON, NOON + timedelta(minutes=2)
+    slots = {}
+    for slot in (newest, late):
+        sweep = open_sweep(slot)
+        evaluate_tickers(sweep_id=sweep.pk, ticker_ids=sweep.ticker_ids)
+        check_sweep(sweep=sweep, now=datetime.now(UTC))
+        sweep.refresh_from_db()
+        slots[slot] = (sweep.status, sweep.ok, sweep.results)
+
+    assert slots[late] == (Sweep.Status.CLOSED, len(tickers), 0)  # the newer sweep has written its candles, too
+    assert not SignalResult.objects.filter(slot=late).exists()
+    assert LatestSignal.objects.filter(candle_closed_at=newest).count() == len(tickers) * ALGORITHMS
 
 
 def test_the_slot_stamped_by_beat_is_the_slot_of_the_sweep(tickers: list[Ticker]) -> None:
@@ -164,28 +197,37 @@ def test_a_finished_sweep_is_closed_with_its_counts(sweep: Sweep) -> None:
     assert sweep.calls == sum(TickerRun.objects.values_list("calls", flat=True))
 
 
-def test_a_slot_whose_message_was_lost_is_sent_again(tickers: list[Ticker]) -> None:
+def test_a_slot_whose_message_was_lost_is_sent_again_once_its_candles_are_there(tickers: list[Ticker]) -> None:
+    slot = latest_instant(EVERY_2_MINUTES, at=datetime.now(UTC) - timedelta(seconds=6))
+    watermark.publish({"2m": int(slot.timestamp() * 1000) - 1})
+    close_sweeps()
+    assert queued("sweep") == []
+
     watermark.publish({"2m": 2**42})
-    slot = latest_instant(EVERY_2_MINUTES, at=datetime.now(UTC))
+    close_sweeps()
 
-    assert overdue_slot(market_now=slot + timedelta(seconds=4)) is None
-    assert overdue_slot(market_now=slot + timedelta(seconds=5)) == slot
+    assert queued("sweep") == [{"slot": slot.isoformat()}]
     open_sweep(slot)
-    assert overdue_slot(market_now=slot + timedelta(seconds=5)) is None
+    assert overdue_slots(market_now=slot + timedelta(seconds=6)) == []
 
 
-def test_a_slot_is_not_sent_again_where_the_operator_stopped_the_feed(tickers: list[Ticker]) -> None:
+def test_a_slot_is_given_some_seconds_before_it_counts_as_lost(tickers: list[Ticker]) -> None:
+    open_sweep(NOON)
+    slot = NOON + timedelta(minutes=2)
+
+    assert overdue_slots(market_now=slot + timedelta(seconds=4)) == []
+    assert overdue_slots(market_now=slot + timedelta(seconds=5)) == [slot]
+
+
+def test_while_the_operator_has_stopped_the_feed_nothing_is_run_late_or_missed(tickers: list[Ticker]) -> None:
+    open_sweep(NOON)
     PeriodicTask.objects.filter(name="central sweep").update(enabled=False)
 
-    assert overdue_slot(market_now=NOON + timedelta(seconds=30)) is None
+    overdue = overdue_slots(market_now=NOON + timedelta(hours=3))
+    record_missed_slots(market_now=NOON + timedelta(hours=3), now=NOON)
 
-
-def test_a_slot_run_ahead_of_its_time_makes_no_other_one_missed(tickers: list[Ticker]) -> None:
-    open_sweep(NOON)
-
-    open_central_sweep(slot=NOON + timedelta(minutes=20), note="", market_now=NOON + timedelta(minutes=3), now=NOON)
-
-    assert [sweep.slot for sweep in Sweep.objects.filter(status="missed")] == [NOON + timedelta(minutes=2)]
+    assert overdue == []
+    assert Sweep.objects.count() == 1
 
 
 def test_one_sweep_in_trouble_does_not_stop_the_closing_of_the_others(

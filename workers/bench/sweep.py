@@ -16,16 +16,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 import psutil
 from redis import Redis
+from redis.client import PubSub
 
 from engine import registry
 from engine.candles import TIMEFRAMES, Float64s
 from live.publish import CHANNEL
-from workers.bench.report import Bar, Report, Table, this_machine
+from workers.bench.report import Bar, Cell, Report, Table, this_machine
 from workers.bench.yardsticks import talib_calls
 from workers.product import Product, running_product
 
@@ -86,7 +88,7 @@ class Yardsticks:
         self.pandas.append(_seconds_per_item(pandas_loop.judge, frames))
 
 
-def _seconds_per_item(call: Callable[[object], object], items: Sequence[object]) -> float:
+def _seconds_per_item(call: Callable[[Any], object], items: Sequence[Any]) -> float:
     call(items[0])
     started = time.perf_counter()
     for item in items:
@@ -127,13 +129,15 @@ def random_walks(count: int) -> list[Float64s]:
 @contextlib.contextmanager
 def _product(per_task: int) -> Iterator[Product]:
     """The processes of `make run` but exchange, heartbeat and beat, whose parts the bench plays."""
-    with tempfile.TemporaryDirectory() as folder:
-        with running_product(Path(folder), SWEEP_TICKERS_PER_TASK=str(per_task)) as product:
-            product.manage("bootstrap")
-            product.sweep_by_hand()
-            product.start("worker-sweep", "worker-default", "flower")
-            product.start_web("web", int(product.values["WEB_PORT"]))
-            yield product
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_product(Path(folder), SWEEP_TICKERS_PER_TASK=str(per_task)) as product,
+    ):
+        product.manage("bootstrap")
+        product.sweep_by_hand()
+        product.start("worker-sweep", "worker-default", "flower")
+        product.start_web("web", int(product.values["WEB_PORT"]))
+        yield product
 
 
 class Bench:
@@ -237,7 +241,7 @@ class Bench:
 def listeners(port: int) -> list[psutil.Process]:
     """The process that listens on a port of 127.0.0.1, and its children."""
     for connection in psutil.net_connections("tcp"):
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+        if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
             server = psutil.Process(connection.pid)
             return [server, *server.children(recursive=True)]
     return []
@@ -255,7 +259,7 @@ class Ear:
     """Hears what workers publish, from its start on."""
 
     def __init__(self, live_url: str) -> None:
-        self._pubsub = Redis.from_url(live_url).pubsub()
+        self._pubsub: PubSub = Redis.from_url(live_url).pubsub()  # type: ignore[no-untyped-call]
         self._heard = 0
 
     def __enter__(self) -> Ear:
@@ -297,7 +301,7 @@ class Memory:
 
 def _report(measured: Sequence[Measured], yardsticks: Yardsticks, memory: Memory | None) -> Report:
     talib = statistics.median(yardsticks.talib)
-    rows = [
+    rows: list[list[Cell]] = [
         [
             one.tickers,
             one.per_task,
@@ -326,7 +330,12 @@ def _report(measured: Sequence[Measured], yardsticks: Yardsticks, memory: Memory
             Table(
                 f"Memory of a worker process over {memory.sweeps} sweeps of 100 tickers",
                 ["first MB", "middle MB", "last MB", "largest MB"],
-                [[round(memory.samples[at]) for at in (0, len(memory.samples) // 2, -1)] + [round(max(memory.samples))]],
+                [
+                    [
+                        *(round(memory.samples[at]) for at in (0, len(memory.samples) // 2, -1)),
+                        round(max(memory.samples)),
+                    ]
+                ],
             )
         )
         bars.append(Bar("memory of a worker", max(memory.samples), WORKER_MEMORY_MB, is_at_most=True, unit="MB"))
@@ -335,7 +344,7 @@ def _report(measured: Sequence[Measured], yardsticks: Yardsticks, memory: Memory
 
 
 def _yardstick_table(yardsticks: Yardsticks, talib: float) -> Table:
-    rows = [["12 sets of plain TA-Lib calls", round(talib * 1e6), 1.0]]
+    rows: list[list[Cell]] = [["12 sets of plain TA-Lib calls", round(talib * 1e6), 1.0]]
     if yardsticks.pandas:
         pandas = statistics.median(yardsticks.pandas)
         rows.append(["a pandas loop in the style of common bots", round(pandas * 1e6), round(pandas / talib, 1)])
