@@ -11,7 +11,7 @@ LINT_ENV := BORITRADER_BUILD=1 SECRET_KEY=lint \
 	BROKER_URL=redis://127.0.0.1:1/0 LIVE_URL=redis://127.0.0.1:1/0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests run test test-quick lint format bundle lock clean distclean
+.PHONY: help setup setup-tests run test test-quick chaos soak lint format bundle lock clean distclean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,12 @@ test: setup-tests lint ## Lint, then run every test, on stores of their own
 
 test-quick: setup-tests ## The tests without those that start real processes or a browser
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m "not processes and not browser"
+
+chaos: setup ## Break the whole product on purpose and check every promise: about 25 minutes
+	@$(BIN)/python manage.py chaos
+
+soak: setup ## The same with faults at random, for HOURS=2
+	@$(BIN)/python manage.py chaos --hours $(or $(HOURS),2)
 
 lint: setup-tests ## Style, types, the import law, templates, missing migrations
 	$(BIN)/ruff check .

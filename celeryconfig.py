@@ -27,12 +27,15 @@ result_serializer = "json"
 timezone = "UTC"
 enable_utc = True
 
-task_queues = [Queue("sweep"), Queue("premium"), Queue("mail"), Queue("default")]
+# `steering`: what keeps sweeps going. It takes milliseconds and is read beside `sweep`, in turns with it, so that neither
+# two thousand tickers nor a prune of ten minutes is in front of it.
+task_queues = [Queue("sweep"), Queue("steering"), Queue("premium"), Queue("mail"), Queue("default")]
 task_default_queue = "default"
 task_create_missing_queues = False
 task_routes = {
     "signals.tasks.central_sweep": {"queue": "sweep"},
     "signals.tasks.evaluate_tickers": {"queue": "sweep"},
+    "signals.tasks.close_sweeps": {"queue": "steering"},
     "signals.tasks.premium_sweep": {"queue": "premium"},
 }
 

@@ -6,12 +6,22 @@ from __future__ import annotations
 import os
 import sys
 
+# They start stores of their own, for processes of their own: for themselves they need none, and no installation.
+SELF_CONTAINED = {"bench", "chaos"}
+
 
 def main() -> None:
+    if sys.argv[1:2] and sys.argv[1] in SELF_CONTAINED:
+        os.environ["BORITRADER_BUILD"] = "1"
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "boritrader.settings")
+    from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
 
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as problem:  # its message says what to set; where it was noticed helps nobody
+        sys.stderr.write(f"{problem}\n")
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""The environment, read once: real variables first, then `.run/env`, which `make run` writes."""
+"""The environment, read once: real variables first, then `.run/env` (RUN_FOLDER moves it), which `make run` writes."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ class Environment(environ.Env):  # type: ignore[misc]
 
 env = Environment()
 # Fills os.environ without overwriting, so that celeryconfig.py sees the same values.
-environ.Env.read_env(BASE_DIR / ".run" / "env", overwrite=False)
+environ.Env.read_env(Path(os.environ.get("RUN_FOLDER") or BASE_DIR / ".run") / "env", overwrite=False)
 
 
 def required(name: str, *, example: str, build_value: str) -> str:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import tomllib
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import django_stubs_ext
 from csp.constants import NONE, SELF
 
 from boritrader.env import BASE_DIR, env, required
+from workers.connections import time_outs
 
 django_stubs_ext.monkeypatch()
 
 # --- This installation -------------------------------------------------------------------------------------------
 
+VERSION: str = tomllib.loads((BASE_DIR / "pyproject.toml").read_text())["project"]["version"]
 SECRET_KEY = required("SECRET_KEY", example="<50 random characters>", build_value="build-only")
 DEBUG = env.bool("DEBUG", default=False)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost"])
@@ -76,6 +80,7 @@ INSTALLED_APPS = [
     "billing",
     "market",
     "signals",
+    "watch",
     "dashboard",
     "workers",
 ]
@@ -83,6 +88,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "boritrader.turnstile.Turnstile",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -121,6 +127,9 @@ DATABASES: dict[str, dict[str, Any]] = {
         )
     )
 }
+PROCESS_NAME = env.str("PROCESS_NAME", default="boritrader")
+# Of each web process: so many connections it takes at most for pages. See workers.connections and doctor.
+WEB_REQUESTS_AT_ONCE = env.int("WEB_REQUESTS_AT_ONCE", default=30)
 DATABASES["default"] |= {
     # 0 in the web tier: under ASGI kept connections pile up until Postgres refuses new ones. Workers keep theirs.
     "CONN_MAX_AGE": env.int("CONN_MAX_AGE", default=0),
@@ -133,8 +142,13 @@ DATABASES["default"] |= {
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "tcp_user_timeout": 20_000,
-        "application_name": env.str("PROCESS_NAME", default="boritrader"),
+        "application_name": PROCESS_NAME,
+        # Behind PgBouncer this is ignored, and the role's own count: docs/OPERATIONS.md.
+        "options": time_outs(PROCESS_NAME).options(),
+        **DATABASES["default"].get("OPTIONS", {}),  # what the URL says, such as ?sslmode=require
     },
+    # PgBouncer gives the next statement another connection, on which no cursor is open.
+    "DISABLE_SERVER_SIDE_CURSORS": env.bool("BEHIND_PGBOUNCER", default=False),
     "TEST": {"NAME": None},
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -187,7 +201,6 @@ AXES_ENABLE_ADMIN = True
 SECURE_SSL_REDIRECT = IS_HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if IS_HTTPS else None
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if IS_HTTPS else 0
-SECURE_REDIRECT_EXEMPT = [r"^health/$"]
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_HTTPS
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
@@ -237,19 +250,47 @@ DJANGO_CELERY_RESULTS_TASK_ID_MAX_LENGTH = 191
 
 # --- Logs -----------------------------------------------------------------------------------------------------------------------------
 
+# For people, or "json": one object a line, for whoever collects logs.
+LOG_FORMAT = env.str("LOG_FORMAT", default="text")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(levelname)s %(name)s: %(message)s"}},
+    "formatters": {
+        "line": {"()": "boritrader.logs.LineFormatter", "is_json": LOG_FORMAT == "json", "process": PROCESS_NAME}
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
     "loggers": {
         # The web server already logs each request.
         "django.request": {"level": "ERROR"},
         "axes": {"level": "WARNING"},
+        # The web server's own loggers: through our handler, in our format.
+        "uvicorn": {"handlers": [], "propagate": True},
+        "uvicorn.error": {"handlers": [], "propagate": True},
+        "uvicorn.access": {"handlers": [], "propagate": True},
         # Thousands of tasks a minute: Flower shows them, and each sweep says in one line how it ended.
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
         "celery.beat": {"level": "WARNING"},
     },
 }
+
+# --- Seen from outside ------------------------------------------------------------------------------------------------------------------
+
+# Lets other machines read /metrics: Authorization: Bearer <token>. Without it only this machine may.
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+# Where people and the operator's mails find the pages.
+_OWN_ADDRESS = f"{f'[{WEB_HOST}]' if ':' in WEB_HOST else WEB_HOST}:{env.int('WEB_PORT', default=8000)}"
+PUBLIC_URL = CSRF_TRUSTED_ORIGINS[0] if CSRF_TRUSTED_ORIGINS else f"http://{_OWN_ADDRESS}"
+
+# Whom to tell when something is not well, and by which mail server. Without one, mails are printed.
+OPERATOR_EMAILS = env.list("OPERATOR_EMAILS", default=[])
+vars().update(env.email_url("EMAIL_URL", default="consolemail://"))
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str("EMAIL_FROM", default=f"boritrader@{urlsplit(PUBLIC_URL).hostname}")
+
+SENTRY_DSN = env.str("SENTRY_DSN", default="")
+if SENTRY_DSN:
+    from boritrader.errors import report_errors
+
+    report_errors(dsn=SENTRY_DSN, environment=env.str("SENTRY_ENVIRONMENT", default="production"), release=VERSION)

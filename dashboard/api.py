@@ -16,7 +16,6 @@ from django.views.decorators.http import require_GET
 
 from accounts.models import User
 from billing.entitlements import entitlements
-from dashboard.freshness import freshness, market_freshness
 from live.messages import MarketFrame, SweepClosedFrame
 from market import clock
 from market.models import Ticker, Timeframe
@@ -25,6 +24,7 @@ from signals.models import Call, Configuration, LatestSignal
 from signals.services.evaluation import to_ms
 from signals.services.following import Following, followed_by
 from signals.services.sweeps import closed_frame
+from watch.services.freshness import freshness, market_freshness
 
 NEWEST_CALLS = 200
 CANDLES = 500
@@ -196,7 +196,7 @@ def _cells(following: Following) -> list[Cell]:
             price,
             reason,
         )
-        for configuration, ticker, signal, closed_at, called_signal, called_at, value, price, reason in rows.iterator()
+        for configuration, ticker, signal, closed_at, called_signal, called_at, value, price, reason in rows
     ]
 
 

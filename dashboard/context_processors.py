@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import tomllib
-from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -16,13 +14,6 @@ def installation(request: HttpRequest) -> dict[str, Any]:
         "installation": {
             "is_simulated": settings.IS_SIMULATED,
             "exchange": EXCHANGE_NAMES.get(settings.EXCHANGE, settings.EXCHANGE.title()),
-            "version": version(),
+            "version": settings.VERSION,
         }
     }
-
-
-@cache
-def version() -> str:
-    """The product's version, from the one place that has it."""
-    project = settings.BASE_DIR / "pyproject.toml"
-    return str(tomllib.loads(project.read_text())["project"]["version"])

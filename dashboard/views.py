@@ -4,7 +4,7 @@ from typing import cast
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.db import DatabaseError, transaction
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -14,16 +14,11 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from accounts.models import User
 from billing.entitlements import Entitlements, entitlements
-from dashboard.api import answer
 from dashboard.forms import FollowingForm
-from dashboard.freshness import freshness, market_freshness
 from live.groups import user_group
 from live.messages import WIRE_VERSION, ReloadFrame
 from live.publish import publish
-from market import clock
-from signals.services.evaluation import to_ms
 from signals.services.following import follow_default, followed_by
-from signals.services.sweeps import closed_frame
 
 
 @never_cache
@@ -100,38 +95,10 @@ def _renew_pages(user: User) -> None:
     transaction.on_commit(lambda: publish([(user_group(user.pk), frame)]))
 
 
-@never_cache
 @require_safe
 def show_health(request: HttpRequest) -> HttpResponse:
-    """Whether signals and market data are fresh, for monitors: 200 while they are, else 503 with the reason.
-
-    Nothing secret.
-    """
-    at = clock.now()
-    try:
-        feed, market = freshness(at), market_freshness(timezone.now())
-    except DatabaseError:
-        return _health({"status": "stale", "reason": "the database does not answer", "at": to_ms(at)})
-    reason = "; ".join(filter(None, [feed.reason, market.reason]))
-    sweep = closed_frame(feed.sweep) if feed.sweep else None
-    return _health(
-        {
-            "status": "stale" if reason else "fresh",
-            "reason": reason,
-            "at": to_ms(at),
-            "sweep": sweep,
-            "sweep_age_ms": to_ms(at) - sweep["slot"] if sweep else None,
-            "period_ms": round(feed.period.total_seconds() * 1000),
-            "market": market.frame,
-        }
-    )
-
-
-def _health(reply: dict[str, object]) -> HttpResponse:
-    response = answer(reply, status=200 if reply["status"] == "fresh" else 503)
-    # Django logs each 5xx as an error of ours. This one is an answer, and monitors ask every few seconds.
-    response._has_been_logged = True  # type: ignore[attr-defined]
-    return response
+    """The address of former versions: what it said is at /readyz now."""
+    return redirect("/readyz", permanent=True)
 
 
 def _plan(request: HttpRequest) -> Entitlements:

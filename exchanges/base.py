@@ -129,6 +129,10 @@ class MarketData(Protocol):
         """
         ...
 
+    def weight_used(self) -> tuple[int, int]:
+        """Request weight spent in the current minute, and how much the exchange allows in one."""
+        ...
+
     async def close(self) -> None:
         """Ends connections and sessions."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -42,8 +43,25 @@ class _Head(msgspec.Struct):
     id: str = ""
 
 
+class _Published(msgspec.Struct, tag_field="type", tag="published"):
+    """The first entry of a batch, for the group that nobody can join: what hears it as a frame delivers it to nobody."""
+
+    at: int  # microseconds since 1970 UTC, by the publisher's clock
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What was published together."""
+
+    published_at: float | None  # seconds since 1970 UTC; None where the publisher is too old to say
+    frames: list[tuple[str, msgspec.Raw]]  # group and the frame's JSON, in order
+
+
+_NOBODY: Final = ""
+
 _heads = msgspec.json.Decoder(_Head)
 _batches = msgspec.json.Decoder(list[tuple[str, msgspec.Raw]])
+_published = msgspec.json.Decoder(_Published)
 
 
 def message_of(frame: ServerFrame) -> dict[str, Any]:
@@ -56,6 +74,17 @@ def encode(group: str, frame: ServerFrame) -> EncodedFrame:
     return read(group, msgspec.json.encode(frame))
 
 
+def identity_of(group: str, frame: ServerFrame) -> int | None:
+    """What its EncodedFrame's would be, without encoding it; None also where that is not known so cheaply."""
+    if frame["type"] == "signal":
+        return hash(_key_of_signal(group, frame["configuration"], frame["ticker"], frame["closed_at"]))
+    return None
+
+
+def _key_of_signal(group: str, configuration: int, ticker: str, closed_at: int) -> tuple[Hashable, int]:
+    return (group, "signal", configuration, ticker), closed_at
+
+
 def read(group: str, encoded: bytes | msgspec.Raw) -> EncodedFrame:
     """The same from its JSON. Raises msgspec.DecodeError where that is no frame."""
     head = _heads.decode(encoded)
@@ -63,11 +92,9 @@ def read(group: str, encoded: bytes | msgspec.Raw) -> EncodedFrame:
     identity: Hashable = None
     match head.type:
         case "signal":
-            key, order = (group, "signal", head.configuration, head.ticker), head.closed_at
-            identity = (key, order)
+            identity = key, order = _key_of_signal(group, head.configuration, head.ticker, head.closed_at)
         case "sweep_closed":
-            key, order = (group, "sweep_closed", head.feed), head.slot
-            identity = (key, order)
+            identity = key, order = (group, "sweep_closed", head.feed), head.slot
         case "notification":
             key, order = (group, "notification", head.id), 0
             identity = key
@@ -78,20 +105,31 @@ def read(group: str, encoded: bytes | msgspec.Raw) -> EncodedFrame:
 
 
 def encode_batches(deliveries: Sequence[Delivery], *, limit: int = BATCH_BYTES) -> Iterator[bytes]:
-    """The deliveries in order, as JSON arrays of [group, frame] of at most `limit` bytes (or one single frame)."""
-    batch: list[bytes] = []
-    size = 0
+    """The deliveries in order, as JSON arrays of [group, frame] of at most `limit` bytes (or one single frame).
+
+    Each starts with the instant it was made, in an entry of its own.
+    """
+    batch = [_stamp()]
+    size = len(batch[0]) + 1
     for delivery in deliveries:
         encoded = msgspec.json.encode(delivery)
-        if batch and size + len(encoded) > limit:
+        if len(batch) > 1 and size + len(encoded) > limit:
             yield b"[" + b",".join(batch) + b"]"
-            batch, size = [], 0
+            batch = [_stamp()]
+            size = len(batch[0]) + 1
         batch.append(encoded)
         size += len(encoded) + 1
-    if batch:
+    if len(batch) > 1:
         yield b"[" + b",".join(batch) + b"]"
 
 
-def decode_batch(data: bytes) -> list[tuple[str, msgspec.Raw]]:
-    """(group, the frame's JSON) in order. Raises msgspec.DecodeError."""
-    return _batches.decode(data)
+def decode_batch(data: bytes) -> Batch:
+    """The reverse. Raises msgspec.DecodeError."""
+    frames = _batches.decode(data)
+    if not frames or frames[0][0] != _NOBODY:
+        return Batch(None, frames)
+    return Batch(_published.decode(frames[0][1]).at / 1e6, frames[1:])
+
+
+def _stamp() -> bytes:
+    return msgspec.json.encode((_NOBODY, _Published(time.time_ns() // 1000)))

@@ -15,7 +15,8 @@ MARKET_GROUP: Final = "market_"
 
 _LONGEST: Final = 99
 _PRIVATE: Final = "user_"
-_BROADCAST: Final = ("notifications_", "market_", "candles_")
+_PAIR: Final = "notifications_"
+_BROADCAST: Final = (_PAIR, "market_", "candles_")
 _PLAIN = re.compile(r"[^A-Za-z0-9-]")
 _PLAIN_OR_UNDERSCORE = re.compile(r"[^A-Za-z0-9_-]")
 
@@ -27,7 +28,7 @@ def group_name(algorithm: str, ticker: str) -> str:
     The last underscore separates the two, because underscores stay in the algorithm (`ema_cross`) and are escaped in the
     ticker: (`a_b`, `c`) and (`a`, `b_c`) differ. Letters keep their case. A name too long for Channels ends in its digest.
     """
-    return _shortened("notifications_", f"{_escaped(algorithm, _PLAIN_OR_UNDERSCORE)}_{_escaped(ticker, _PLAIN)}")
+    return _shortened(_PAIR, f"{_escaped(algorithm, _PLAIN_OR_UNDERSCORE)}_{_escaped(ticker, _PLAIN)}")
 
 
 def candles_group(symbol: str) -> str:
@@ -38,6 +39,11 @@ def candles_group(symbol: str) -> str:
 def user_group(user_id: int) -> str:
     """`user_<id>`: one user's own group, for his premium results and his notifications."""
     return f"{_PRIVATE}{user_id}"
+
+
+def is_of_pair(group: str) -> bool:
+    """Whether the group is a pair's, which carries signals and nothing else."""
+    return group.startswith(_PAIR)
 
 
 def is_private(group: str) -> bool:

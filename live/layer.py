@@ -93,7 +93,11 @@ class LiveChannelLayer(RedisPubSubChannelLayer):  # type: ignore[misc] # channel
     @property
     def table(self) -> Table:
         """The table of the running event loop."""
-        return self._tables.setdefault(asyncio.get_running_loop(), Table())
+        loop = asyncio.get_running_loop()
+        table = self._tables.get(loop)
+        if table is None:
+            table = self._tables[loop] = Table()
+        return table
 
     def attach(self, channel: str, socket: Socket) -> None:
         """Makes the socket known under its consumer's channel name. It may join live groups from now on."""

@@ -8,7 +8,8 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Final, Generic, TypeVar
+from datetime import UTC, datetime
+from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
 from redis.asyncio import Redis
@@ -18,7 +19,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from live.counters import counters
-from live.frames import Delivery, EncodedFrame, decode_batch, encode, read
+from live.frames import Delivery, EncodedFrame, decode_batch, encode, identity_of, read
+from live.groups import is_of_pair, is_private
 from live.layer import LiveChannelLayer
 from live.publish import CHANNEL
 
@@ -49,11 +51,14 @@ class Delivered:
         self._older: set[int] = set()
         self._turned_at = time.monotonic()
 
+    def __contains__(self, identity: int | None) -> bool:
+        return identity in self._recent or identity in self._older
+
     def add(self, identity: int | None) -> bool:
         """Whether this is new. None always is."""
         if identity is None:
             return True
-        if identity in self._recent or identity in self._older:
+        if identity in self:
             return False
         if len(self._recent) >= self._limit or time.monotonic() - self._turned_at > self._window:
             self._older, self._recent = self._recent, set()
@@ -83,6 +88,7 @@ class Relay(Generic[Cursor]):
         self._delivered = Delivered()
         self._look = asyncio.Event()
         self._pause = _SHORTEST_PAUSE
+        self._handed = 0  # frames handed to sockets since the last closing in the log
 
     async def run(self) -> None:
         """Runs until cancelled. Neither Redis nor Postgres being away ends it."""
@@ -138,8 +144,12 @@ class Relay(Generic[Cursor]):
             counters.malformed += 1
             logger.warning("a batch of %d bytes was not understood: %s", len(data), error)
             return
+        if batch.published_at is not None:
+            counters.lag_seconds = max(0.0, time.time() - batch.published_at)
         turn_ends = time.monotonic() + _TURN
-        for group, encoded in batch:
+        for group, encoded in batch.frames:
+            if self._is_nobodys(group):
+                continue
             try:
                 frame = read(group, encoded)
             except (msgspec.DecodeError, RecursionError) as error:
@@ -149,6 +159,7 @@ class Relay(Generic[Cursor]):
             if self._deliver(group, frame) and frame.type == "sweep_closed":
                 # A worker that died between commit and publish is missed now, and not only at the next tick.
                 self._look.set()
+                self._log_closing(group, frame)
             if time.monotonic() > turn_ends:
                 await asyncio.sleep(0)
                 turn_ends = time.monotonic() + _TURN
@@ -157,8 +168,20 @@ class Relay(Generic[Cursor]):
         if not self._delivered.add(frame.identity):
             counters.repeated += 1
             return False
-        self._layer.deliver(group, frame)
+        self._handed += self._layer.deliver(group, frame)
         return True
+
+    def _log_closing(self, group: str, frame: EncodedFrame) -> None:
+        """The last line of a sweep in the log. Private feeds may close by the thousand."""
+        _, _, feed = cast("tuple[str, str, str]", frame.key)
+        slot = datetime.fromtimestamp(frame.order / 1000, UTC).isoformat()
+        level = logging.DEBUG if is_private(group) else logging.INFO
+        logger.log(
+            level,
+            "sweep closed; frames handed to sockets of this process",
+            extra={"feed": feed, "slot": slot, "frames": self._handed},
+        )
+        self._handed = 0
 
     async def _refill(self) -> None:
         cursor: Cursor | None = None
@@ -169,15 +192,26 @@ class Relay(Generic[Cursor]):
                 counters.refill_failures += 1
                 logger.exception("the relay could not ask for what it missed; it asks again")
             else:
+                counters.looked_at = time.time()
                 await self._deliver_refill(deliveries)
             await self._next_look()
 
     async def _deliver_refill(self, deliveries: Sequence[Delivery]) -> None:
-        for number, (group, frame) in enumerate(deliveries, start=1):
-            if self._deliver(group, encode(group, frame)):
+        turn_ends = time.monotonic() + _TURN
+        for group, frame in deliveries:
+            if self._is_nobodys(group):
+                continue
+            if identity_of(group, frame) in self._delivered:
+                counters.repeated += 1  # as nearly all are: known before they are encoded
+            elif self._deliver(group, encode(group, frame)):
                 counters.refilled += 1
-            if number % 100 == 0:
+            if time.monotonic() > turn_ends:
                 await asyncio.sleep(0)
+                turn_ends = time.monotonic() + _TURN
+
+    def _is_nobodys(self, group: str) -> bool:
+        """Nobody here is in the group: in one web process of many, most. Who joins later asks Postgres what there was."""
+        return is_of_pair(group) and not self._layer.count(group)
 
     async def _next_look(self) -> None:
         """Waits for the next tick, or for a reason to look before it: a new connection to Redis, a closed sweep."""

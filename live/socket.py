@@ -101,9 +101,7 @@ class Socket:
             while self._is_open and (message := self._next()):
                 await self._in_time(self._send(message))
         except TimeoutError:
-            self._stop()
-            counters.too_slow += 1
-            self._closer = asyncio.create_task(self._close_too_slow())
+            self._give_up()
         except (OSError, RuntimeError) as error:
             self._lose(error)
         finally:
@@ -122,7 +120,7 @@ class Socket:
         older = self._kept.pop(frame.key, None)
         if older is None:
             counters.kept += 1
-        else:
+        elif frame.type == "signal":  # of anything else the newest is all there is to know
             self._dropped += 1
             counters.dropped += 1
         # Put at the end, so that a `sweep_closed` still follows the results it speaks of.
@@ -133,12 +131,21 @@ class Socket:
             return self._kept.pop(next(iter(self._kept))).message
         if self._dropped:
             dropped, self._dropped = self._dropped, 0
-            return message_of({"type": "gap", "v": WIRE_VERSION, "dropped": dropped})
+            return _gap(dropped)
         return None
 
-    async def _close_too_slow(self) -> None:
+    def _give_up(self) -> None:
+        abandoned = len(self._kept) + 1  # and the one that was being written
+        dropped = self._dropped + abandoned
+        self._stop()
+        counters.too_slow += 1
+        counters.abandoned += abandoned
+        self._closer = asyncio.create_task(self._close_too_slow(dropped))
+
+    async def _close_too_slow(self, dropped: int) -> None:
         """The server sends even a close only when its buffer has room. The peer gets it if it ever reads again."""
         try:
+            await self._send(_gap(dropped))
             await self._send({"type": "websocket.close", "code": CLOSE_TOO_SLOW, "reason": "reads too slowly"})
         except (OSError, RuntimeError) as error:
             self._lose(error)
@@ -146,12 +153,17 @@ class Socket:
     def _lose(self, error: Exception) -> None:
         """Servers raise an OSError, or RuntimeError after their own close, when the peer is gone. It costs this socket."""
         logger.info("a socket was lost while writing to it: %r", error)
+        counters.gone += 1
         self._stop()
 
     def _stop(self) -> None:
         self._is_open = False
         self._kept.clear()
         self._dropped = 0
+
+
+def _gap(dropped: int) -> dict[str, Any]:
+    return message_of({"type": "gap", "v": WIRE_VERSION, "dropped": dropped})
 
 
 @types.coroutine

@@ -81,7 +81,7 @@ def _create_and_attach(table: PartitionedTable, at: datetime, name: str) -> None
             cursor.execute(
                 f"ALTER TABLE {parent} ATTACH PARTITION {child} FOR VALUES FROM (%s) TO (%s)", [first, following]
             )
-        cursor.execute("SET LOCAL lock_timeout = 0")
+        cursor.execute("SET LOCAL lock_timeout TO DEFAULT")
 
 
 def drop_partitions(table: PartitionedTable, *, before: datetime) -> list[str]:
@@ -107,7 +107,8 @@ def drop_partitions(table: PartitionedTable, *, before: datetime) -> list[str]:
 def _drop(table: PartitionedTable, name: str, state: State) -> None:
     parent, child = (connection.ops.quote_name(table.name), connection.ops.quote_name(name))
     with connection.cursor() as cursor:
-        cursor.execute(f"SET statement_timeout = '{PATIENCE_S}s'")
+        # Waiting for older transactions is a wait for locks: the process's own patience is far too short for it.
+        cursor.execute(f"SET statement_timeout = '{PATIENCE_S}s'; SET lock_timeout = 0")
         try:
             if state == "detaching":
                 cursor.execute(f"ALTER TABLE {parent} DETACH PARTITION {child} FINALIZE")
@@ -117,7 +118,7 @@ def _drop(table: PartitionedTable, name: str, state: State) -> None:
             cursor.execute(f"DROP TABLE {child}")
         finally:
             if not connection.needs_rollback:
-                cursor.execute("RESET statement_timeout")
+                cursor.execute("RESET statement_timeout; RESET lock_timeout")
 
 
 def list_partitions(table: PartitionedTable) -> list[str]:

@@ -21,18 +21,25 @@ STORE_BYTES = STORE_SIZE * ROW_BYTES
 CHUNK = 100
 
 # KEYS[1]: the packed candles. ARGV[1]: open_time of the candle that must be there already (0: any). ARGV[2]: packed
-# rows, oldest first. Appends those later than the last one; 0 when the key is missing or behind, and nothing is done.
+# rows, oldest first. Appends those later than the last one; 0 when the key is missing, behind or no array of candles, and
+# nothing is done.
 # The whole value is written anew: APPEND would make Redis reserve twice its size for good.
 _APPEND = """
 local held = redis.call('GET', KEYS[1])
-if not held or #held < 48 then return 0 end
+if not held or #held < 48 or #held % 48 ~= 0 then return 0 end
 local last = struct.unpack('<d', held, #held - 47)
-if last < tonumber(ARGV[1]) then return 0 end
+if not (last >= tonumber(ARGV[1])) then return 0 end
 local rows = ARGV[2]
 local first = 1
 while first < #rows and struct.unpack('<d', rows, first) <= last do first = first + 48 end
 if first < #rows then redis.call('SET', KEYS[1], string.sub(held .. string.sub(rows, first), -tonumber(ARGV[3]))) end
 return 1
+"""
+
+# KEYS[1] goes if it still holds ARGV[1].
+_DISCARD = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
 """
 
 
@@ -45,11 +52,13 @@ class CandleStore:
     def __init__(self, client: Redis | None = None) -> None:
         self._redis = live_store() if client is None else client
         self._append = self._redis.register_script(_APPEND)
+        self._discard = self._redis.register_script(_DISCARD)
 
     def load(self, ticker_ids: Sequence[int], timeframe: str) -> dict[int, Candles]:
         """The candles of many tickers, by one MGET per 100; a ticker without any has an empty one.
 
-        An empty or unreachable store costs time, not data: then Postgres answers, and what it says is put into the store.
+        A store that is empty, unreachable or holds no candles under a key costs time, not data: then Postgres answers, and
+        what it says is put into the store.
         """
         try:
             packed = self._read(ticker_ids, timeframe)
@@ -113,7 +122,12 @@ class CandleStore:
         for start in range(0, len(ticker_ids), CHUNK):
             chunk = ticker_ids[start : start + CHUNK]
             values = cast("list[bytes | None]", self._redis.mget([_key(ticker_id, timeframe) for ticker_id in chunk]))
-            found.update((ticker_id, value) for ticker_id, value in zip(chunk, values, strict=True) if value)
+            for ticker_id, value in zip(chunk, values, strict=True):
+                if value and _is_sound(value):
+                    found[ticker_id] = value
+                elif value:
+                    logger.error("the candle store holds no candles under %s: discarded", _key(ticker_id, timeframe))
+                    self._discard(keys=[_key(ticker_id, timeframe)], args=[value])
         return found
 
     def _heal(self, ticker_ids: Sequence[int], timeframe: str) -> dict[int, Candles]:
@@ -132,6 +146,15 @@ class CandleStore:
 
 def _key(ticker_id: int, timeframe: str) -> str:
     return f"candles:{ticker_id}:{timeframe}"
+
+
+def _is_sound(packed: bytes) -> bool:
+    """Whether these bytes are an array of candles: finite, each later than the one before it. About 10 us."""
+    if len(packed) % ROW_BYTES:
+        return False
+    rows = np.frombuffer(packed, dtype="<f8").reshape(-1, 6)
+    times = rows[:, 0]
+    return bool(np.isfinite(rows.sum()) and (times[1:] > times[:-1]).all())
 
 
 def _pack(block: Block) -> bytes:

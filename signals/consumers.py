@@ -2,39 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import ParamSpec, TypeVar, cast
 
 from channels.db import database_sync_to_async
-from django.contrib.auth import get_user
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.contrib.sessions.backends.base import SessionBase
-from django.http import HttpRequest
 
 from accounts.models import User
 from billing.entitlements import entitlements
+from live.auth import new_session, user_of
 from live.consumers import LiveConsumer
 from live.messages import Pair, RefusedPair, ServerFrame
+from live.together import Together
 from market import clock
 from signals.services import delivery
 from signals.services.evaluation import to_ms
+from signals.services.rights import SocketOwner, rights_stamps
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
+# Seconds after which the rights are checked whole although their stamp is the same: should it ever leave something out.
+STAMP_HOLDS_FOR = 900.0
+
+
 class NotificationConsumer(LiveConsumer):
     """Signals of the pairs a user follows, the user's premium results, and what concerns the user alone."""
+
+    # Of everything the rights were last found to follow from (None: not known), and until when that is believed.
+    _stamp: str | None = None
+    _stamp_ends_at = 0.0
 
     async def most_sockets(self, user: AbstractBaseUser) -> int:
         allowed = await _in_thread(entitlements)(cast("User", user), now=datetime.now(UTC))
         return allowed.sockets
 
     async def groups_for(self, user: AbstractBaseUser) -> list[str]:
+        # Before the groups: what changes between the two is noticed at the next check.
+        self._stamp, self._stamp_ends_at = await _stamps.ask(self._owner(user)), time.monotonic() + STAMP_HOLDS_FOR
         return await _in_thread(delivery.groups_of)(user=cast("User", user), now=datetime.now(UTC))
 
     async def can_join(self, user: AbstractBaseUser, pairs: Sequence[Pair]) -> list[RefusedPair]:
+        self._stamp = None  # what is joined now is checked whole once
         refuse = _in_thread(delivery.refused_pairs)
         return await refuse(user=cast("User", user), pairs=pairs, now=datetime.now(UTC))
 
@@ -44,24 +56,33 @@ class NotificationConsumer(LiveConsumer):
         return cast("list[ServerFrame] | None", frames)
 
     async def rights_hold(self, user: AbstractBaseUser) -> bool:
+        stamp = await _stamps.ask(self._owner(user))
+        if stamp is not None and stamp == self._stamp and time.monotonic() < self._stamp_ends_at:
+            return True
         # The groups are read here: in the thread there is no event loop to tell whose they are.
-        return await _in_thread(self._rights_hold)(cast("User", user), self.joined)
+        holds = await _in_thread(self._rights_hold)(cast("User", user), self.joined)
+        self._stamp, self._stamp_ends_at = stamp, time.monotonic() + STAMP_HOLDS_FOR
+        return holds
 
     def now_ms(self) -> int:
         return to_ms(clock.now())
 
+    def _owner(self, user: AbstractBaseUser) -> SocketOwner:
+        return self.scope["session"].session_key or "", user.pk
+
     def _rights_hold(self, user: User, joined: Collection[str]) -> bool:
         """Whether the session still logs this user in, and the groups are still what the user may see."""
-        key = self.scope["session"].session_key
-        session = cast("SessionBase", self.scope["session"].__class__(key))
-        if key is None or not session.exists(key):
-            return False
-        request = HttpRequest()
-        request.session = session
-        known = get_user(request)  # compares the password's hash too: changing the password ends every session
+        known = user_of(new_session(self.scope["session"].session_key))
         return known.pk == user.pk and set(joined) <= set(delivery.groups_of(user=user, now=datetime.now(UTC)))
 
 
 def _in_thread(function: Callable[P, R]) -> Callable[P, Awaitable[R]]:
     """In a thread of the pool: with the default, all sockets of the process would share one."""
     return database_sync_to_async(function, thread_sensitive=False)
+
+
+async def _find_stamps(owners: Sequence[SocketOwner]) -> Mapping[SocketOwner, str]:
+    return await _in_thread(rights_stamps)(owners=owners, now=datetime.now(UTC))
+
+
+_stamps: Together[SocketOwner, str] = Together(_find_stamps)

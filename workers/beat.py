@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +11,9 @@ from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
 from market import clock
 from signals.services.schedules import latest_instant
+from watch.task_counters import counter
+
+logger = logging.getLogger(__name__)
 
 
 class MarketEntry(ModelEntry):  # type: ignore[misc]  # django-celery-beat has no types
@@ -35,4 +39,10 @@ class SlotScheduler(DatabaseScheduler):  # type: ignore[misc]
         if isinstance(entry.schedule, (crontab, schedule)):
             slot = latest_instant(entry.schedule, at=entry.model.last_run_at)
             entry.options = entry.options | {"headers": entry.options.get("headers", {}) | {"slot": slot.isoformat()}}
-        return super().apply_async(entry, producer=producer, advance=advance, **kwargs)
+        sent = super().apply_async(entry, producer=producer, advance=advance, **kwargs)
+        counter.mark("beat")
+        # What is sent every few seconds would fill the log.
+        level = logging.DEBUG if entry.task == "signals.tasks.close_sweeps" else logging.INFO
+        stamp = entry.options.get("headers", {}).get("slot", "")
+        logger.log(level, "sent %s", entry.name, extra={"slot": stamp, "task": entry.task})
+        return sent

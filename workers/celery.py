@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import time
+from collections.abc import Mapping
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import Any
 
+import structlog
 from celery import Celery, Task
-from celery.signals import setup_logging, task_prerun
+from celery.signals import (
+    before_task_publish,
+    setup_logging,
+    task_failure,
+    task_postrun,
+    task_prerun,
+    worker_process_shutdown,
+)
 from django.conf import settings
 from django.db import close_old_connections
+
+from watch.task_counters import counter
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "boritrader.settings")
 
 app = Celery("boritrader")
 app.autodiscover_tasks()
+
+# What these tasks send belongs to their sweep. Others, such as `close_sweeps`, have a slot that is only their own.
+SWEEP_TASKS = {"signals.tasks.central_sweep", "signals.tasks.premium_sweep"}
+# As the metrics call what Celery calls a state.
+STATES = {"SUCCESS": "succeeded", "FAILURE": "failed", "RETRY": "retried"}
+
+logger = logging.getLogger(__name__)
+_started: dict[str, float] = {}  # task id -> when this process began with it, monotonic
+_newest_sweep = 0  # that this process has worked on
+# What the messages that the present task sends inherit.
+_of_sweep: ContextVar[Mapping[str, str]] = ContextVar("_of_sweep", default=MappingProxyType({}))
 
 
 @app.on_configure.connect
@@ -24,13 +51,65 @@ def _read_environment(**kwargs: object) -> None:
 app.config_from_object("celeryconfig")
 
 
-@task_prerun.connect
-def _look_at_connections(task: Task[..., object], **kwargs: object) -> None:
-    """Lets go of a connection that is too old, or that a restart of Postgres has broken."""
-    if not task.request.is_eager:  # then the connection is the caller's, perhaps in a transaction
-        close_old_connections()
-
-
 @setup_logging.connect
 def _keep_django_logging(**kwargs: object) -> None:
     """Connecting to this tells Celery that logging is set up: one format for every process."""
+
+
+@before_task_publish.connect
+def _stamp_message(sender: str, headers: dict[str, Any], **kwargs: object) -> None:
+    """Says when the message was sent, and which slot of which feed the work is for: the log of its task names both."""
+    headers["sent_at"] = time.time()
+    for name, value in _of_sweep.get().items():
+        headers.setdefault(name, value)
+
+
+@task_prerun.connect
+def _begin_task(task_id: str, task: Task[..., object], kwargs: dict[str, Any], **_: object) -> None:
+    if task.request.is_eager:  # then log, connection and count are the caller's, who may be in a transaction
+        return
+    _started[task_id] = time.monotonic()
+    _name_work(task, task_id, kwargs)
+    # Lets go of a connection that is too old, or that a restart of Postgres has broken.
+    close_old_connections()
+
+
+def _name_work(task: Task[..., object], task_id: str, kwargs: dict[str, Any]) -> None:
+    """Binds what every line of the log shall say until the task ends."""
+    global _newest_sweep
+    name = str(task.name)
+    context: dict[str, Any] = {"task": name, "task_id": task_id}
+    sweep_id = kwargs.get("sweep_id")
+    if name in SWEEP_TASKS or sweep_id:
+        feed = "central" if name == "signals.tasks.central_sweep" else task.request.get("feed")
+        found = {"slot": kwargs.get("slot") or task.request.get("slot"), "feed": feed, "sweep_id": sweep_id}
+        context |= {key: value for key, value in found.items() if value}
+    if name in SWEEP_TASKS:
+        _of_sweep.set({key: context[key] for key in ("slot", "feed") if key in context})
+    structlog.contextvars.bind_contextvars(**context)
+    if sweep_id and sweep_id > _newest_sweep:
+        _newest_sweep = sweep_id
+        # Thousands of premium sweeps may run within a minute.
+        logger.log(logging.INFO if context.get("feed") == "central" else logging.DEBUG, "begins with a sweep's tickers")
+
+
+@task_postrun.connect
+def _end_task(task_id: str, task: Task[..., object], state: str = "", **_: object) -> None:
+    started = _started.pop(task_id, None)
+    if started is None:
+        return
+    counter.add(str(task.name), STATES.get(state, "failed"), time.monotonic() - started)
+    structlog.contextvars.clear_contextvars()
+    _of_sweep.set({})
+
+
+@task_failure.connect
+def _count_killed_task(task_id: str, sender: Task[..., object], **_: object) -> None:
+    """A task whose process was killed has no end of its own: the worker's parent tells of it. Others are counted above."""
+    if task_id not in _started and not sender.request.is_eager:
+        counter.add(str(sender.name), "failed")
+
+
+@worker_process_shutdown.connect
+def _hand_over_counts(**kwargs: object) -> None:
+    counter.hand_over()

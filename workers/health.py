@@ -21,20 +21,18 @@ class Unhealthy(Exception):
 
 
 def check_page(port: int, path: str) -> None:
-    """Raises Unhealthy unless the server on this machine answers `path` without failing.
-
-    503 is an answer: /health/ gives it when the market stands still, and no new web server would help.
-    """
+    """Raises Unhealthy unless the server on this machine answers `path` without failing."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", path)
-        status = connection.getresponse().status
+        answer = connection.getresponse()
+        status, words = answer.status, answer.read(2000).decode(errors="replace")
     except (OSError, http.client.HTTPException) as problem:
         raise Unhealthy(f"no answer on port {port}: {problem}") from problem
     finally:
         connection.close()
-    if status >= 500 and status != 503:
-        raise Unhealthy(f"{path} answers {status}")
+    if status >= 500:
+        raise Unhealthy(f"{path} answers {status}: {words}")
 
 
 def check_age(what: str, sql: str, *, at_most: float) -> None:
@@ -57,7 +55,8 @@ def check_age(what: str, sql: str, *, at_most: float) -> None:
 def check(part: str) -> None:
     """Raises Unhealthy unless the part works: web, flower, beat or heartbeat."""
     if part == "web":
-        check_page(int(os.environ.get("UVICORN_PORT", "8000")), "/health/")
+        # Not /readyz: where the market stands still, no other web server would do better.
+        check_page(int(os.environ.get("UVICORN_PORT", "8000")), "/readyz/web")
     elif part == "flower":
         check_page(int(os.environ.get("FLOWER_PORT", "5555")), "/healthcheck")
     elif part == "beat":

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg2
 import requests
 from celery import Celery
@@ -38,7 +39,7 @@ class Product:
         self._logs = logs
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._table = {program.name: program for program in programs(self.values)}
-        self.celery = Celery(broker=self.values["BROKER_URL"])
+        self.celery = Celery(broker=self.values["BROKER_URL"], set_as_current=False)
         self.live = Redis.from_url(self.values["LIVE_URL"])
 
     def start(self, *names: str) -> None:
@@ -54,15 +55,24 @@ class Product:
         self._launch(python("simulator", "manage.py", "run_simulator", "--port", port, *arguments, values=self.values))
         self.wait_for("the simulated exchange", lambda: self.answers(f"{self.values['SIMULATOR_URL']}/api/v3/ping"))
 
-    def start_web(self, name: str, port: int) -> None:
-        self._launch(python(name, *web_command("127.0.0.1", str(port)), values=self.values))
-        self.wait_for(name, lambda: self.answers(f"http://127.0.0.1:{port}/health/"))
+    def start_web(self, name: str, port: int, **variables: str) -> None:
+        self._launch(python(name, *web_command("127.0.0.1", str(port)), values=self.values | variables))
+        self.wait_for(name, lambda: self.answers(f"http://127.0.0.1:{port}/livez"))
+
+    def start_other(self, program: Program) -> None:
+        """A process that is not in the supervisor's table: a yardstick of a bench, say."""
+        self._launch(program)
 
     def kill(self, name: str) -> None:
         """kill -9, the process and all its children."""
         process = self._running.pop(name)
         kill_group(process.pid)
         process.wait()
+
+    def processes(self, name: str) -> list[psutil.Process]:
+        """The process of that name and all its children."""
+        process = psutil.Process(self._running[name].pid)
+        return [process, *process.children(recursive=True)]
 
     def stop(self) -> None:
         for process in self._running.values():
@@ -94,7 +104,7 @@ class Product:
             return cursor.fetchall() if cursor.description else []
 
     def send(self, task: str, **arguments: Any) -> None:
-        queue = "default" if task == "close_sweeps" else "sweep"
+        queue = "steering" if task == "close_sweeps" else "sweep"
         self.celery.send_task(f"signals.tasks.{task}", kwargs=arguments, queue=queue)
 
     def sweep_by_hand(self) -> None:

@@ -1,7 +1,8 @@
 """`make run`: every process of the product on this machine, under one supervisor. Standard library only.
 
-Run as `.venv/bin/python -m workers.supervisor`. Everything it writes is in `.run/` (as root, stores may be in a folder
-of their own: see workers.wheels): `env` for the other processes and for `manage.py shell`, logs, pid files, the stores.
+Run as `.venv/bin/python -m workers.supervisor`. Everything it writes is in `.run/`, or where RUN_FOLDER says (as root,
+stores may be in a folder of their own: see workers.wheels): `env` for the other processes and for `manage.py shell`,
+logs, pid files, the stores.
 Variables: .env.example. Ends with code 0 after Ctrl-C or SIGTERM, 1 when it could not start.
 """
 
@@ -23,7 +24,7 @@ from workers.queues import QueueWatch
 from workers.supervision import AlreadyRunning, Program, ProgramFailed, StopRequested, Supervisor, command
 from workers.wheels import CHECKOUT, StoreMissing
 
-RUN = CHECKOUT / ".run"
+RUN = Path(os.environ.get("RUN_FOLDER") or CHECKOUT / ".run").absolute()
 # The variable that moves it, what it is for, where it is unless moved: below the ports that systems give to outgoing
 # connections (from 32768), which would now and then be in the way.
 PORTS = {
@@ -161,7 +162,7 @@ def programs(values: Mapping[str, str]) -> list[Program]:
     worker = (*celery, "worker", "--without-gossip", "--without-mingle", "-E", "-c", "2")
     table: list[tuple[str, tuple[str, ...]]] = [
         ("heartbeat", ("manage.py", "run_heartbeat")),
-        ("worker-sweep", (*worker, "-Q", "sweep", "-n", "sweep@%h")),
+        ("worker-sweep", (*worker, "-Q", "sweep,steering", "-n", "sweep@%h")),
         ("worker-default", (*worker, "-Q", "premium,mail,default", "-n", "default@%h")),
         ("beat", (*celery, "beat", "-S", "workers.beat:SlotScheduler", "--pidfile=")),
         ("flower", (*celery, "flower", "--address=127.0.0.1", f"--port={values['FLOWER_PORT']}")),
@@ -218,8 +219,8 @@ def announce(supervisor: Supervisor, values: Mapping[str, str]) -> bool:
     try:
         web = http.client.HTTPConnection(host, int(values["WEB_PORT"]), timeout=1)
         with contextlib.closing(web):
-            web.request("GET", "/health/")
-            web.getresponse()  # whatever it says: before the first sweep it says that there is none yet
+            web.request("GET", "/livez")
+            web.getresponse()
     except (OSError, http.client.HTTPException):
         return False
     market = "a simulated market" if values["EXCHANGE"] == "simulated" else f"the market of {values['EXCHANGE']}"
@@ -228,14 +229,19 @@ def announce(supervisor: Supervisor, values: Mapping[str, str]) -> bool:
         f"Boritrader runs, on {market}.",
         f"  Signals   {page}/",
         f"  Admin     {page}/admin/",
-        f"  Health    {page}/health/",
-        f"  Flower    http://127.0.0.1:{values['FLOWER_PORT']}/  (user operator, password in .run/env)",
-        "  Logs      .run/logs/",
+        f"  Health    {page}/readyz",
+        f"  Flower    http://127.0.0.1:{values['FLOWER_PORT']}/  (user operator, password in {_shown(RUN)}/env)",
+        f"  Logs      {_shown(RUN)}/logs/",
         *demo_people(RUN / "logs" / "bootstrap.log"),
         "Ctrl-C stops everything; the data stay.",
     ):
         supervisor.say(line)
     return True
+
+
+def _shown(path: Path) -> str:
+    """A path as people read it: from the checkout on, where it is inside."""
+    return str(path.relative_to(CHECKOUT) if path.is_relative_to(CHECKOUT) else path)
 
 
 def demo_people(log: Path) -> list[str]:
@@ -267,7 +273,7 @@ def run(given: Mapping[str, str]) -> None:
         supervisor.run(python("bootstrap", "manage.py", "bootstrap", values=values))
         for program in needs_exchange:
             supervisor.keep(program)
-        sweep = QueueWatch(urls["BROKER_URL"], ["sweep"], patience=30)
+        sweep = QueueWatch(urls["BROKER_URL"], ["sweep", "steering"], patience=30)
         # Discovery and pruning may rightly take their hard limit of a minute.
         default = QueueWatch(urls["BROKER_URL"], ["premium", "mail", "default"], patience=120)
         supervisor.every(5, lambda: watch_worker(supervisor, "worker-sweep", sweep))
@@ -277,7 +283,7 @@ def run(given: Mapping[str, str]) -> None:
 
 
 def main() -> int:
-    RUN.mkdir(exist_ok=True)
+    RUN.mkdir(parents=True, exist_ok=True)
     RUN.chmod(0o711)  # as root, the stores' account passes through to its own folders
     try:
         run(os.environ)

@@ -27,7 +27,7 @@ def throwaway_stores() -> Iterator[dict[str, str]]:
     The environment names every variable that `.run/env` would otherwise fill in, so that the two never mix. Takes
     about a second. Raises StoreMissing or StoreDidNotStart. Any number of runs may be in here at once.
     """
-    with _folder() as folder, contextlib.ExitStack() as running:
+    with throwaway_folder() as folder, contextlib.ExitStack() as running:
         postgres = Postgres(folder / "postgres", 0, settings=_NO_DISK)
         broker = Valkey(folder / "broker", 0, is_durable=False)
         live = Valkey(folder / "live", 0, is_durable=False)
@@ -64,8 +64,8 @@ def _start_on_a_free_port(store: Store, *, tries: int = 5) -> None:
 
 
 @contextlib.contextmanager
-def _folder() -> Iterator[Path]:
-    """A temporary folder, locked while in use. Folders that killed runs left behind go first."""
+def throwaway_folder() -> Iterator[Path]:
+    """A temporary folder that the stores' account can reach, locked while in use. Folders that killed runs left behind go first."""
     home = Path(tempfile.gettempdir())
     if not Account.of_stores().can_reach(home):  # TMPDIR under /root, say
         home = OWN_FOLDER
@@ -74,7 +74,7 @@ def _folder() -> Iterator[Path]:
         if left.is_dir() and left.stat().st_uid == os.geteuid():
             _remove_if_abandoned(left)
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=home))
-    with (folder / "lock").open("w") as lock:
+    with (folder / "in-use").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         folder.chmod(0o711)  # the stores' account passes through to its own folders
         try:
@@ -86,7 +86,7 @@ def _folder() -> Iterator[Path]:
 def _remove_if_abandoned(folder: Path) -> None:
     """Removes what a killed run left: its lock is free, which it is only then. Its stores are ended first."""
     try:
-        with (folder / "lock").open("r") as lock:
+        with (folder / "in-use").open("r") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for kind in (Postgres, Valkey):
                 for name in ("postgres", "broker", "live"):

@@ -12,6 +12,7 @@ from redis.client import PubSub
 
 from accounts.models import User
 from billing.models import PlanGrant
+from live.frames import decode_batch
 from live.groups import user_group
 from live.publish import CHANNEL
 from market.models import Ticker
@@ -162,7 +163,9 @@ def test_the_users_open_pages_are_told_once_the_choice_is_saved(
     message = heard.get_message(timeout=10)
     assert message is not None
     reason = "what you follow has changed"
-    assert msgspec.json.decode(message["data"]) == [[user_group(bob.pk), {"type": "reload", "v": 1, "reason": reason}]]
+    [(group, frame)] = decode_batch(message["data"]).frames
+    assert group == user_group(bob.pk)
+    assert msgspec.json.decode(frame) == {"type": "reload", "v": 1, "reason": reason}
 
 
 def test_a_refused_choice_reloads_nothing(

@@ -3,12 +3,12 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.conf import settings
 from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
 from accounts.models import User
-from dashboard.context_processors import version
 
 PAGES = ["/", "/following/"]
 
@@ -101,4 +101,10 @@ def test_a_name_cannot_break_out_of_the_page(client: Client, db: None) -> None:
 
 
 def test_the_version_is_that_of_the_project() -> None:
-    assert re.fullmatch(r"\d+\.\d+\.\d+", version())
+    assert re.fullmatch(r"\d+\.\d+\.\d+", settings.VERSION)
+
+
+def test_the_former_address_of_the_health_leads_to_the_present_one(client: Client, db: None) -> None:
+    response = client.get("/health/")
+
+    assert (response.status_code, response["Location"]) == (301, "/readyz")

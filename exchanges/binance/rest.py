@@ -156,6 +156,10 @@ class BinanceMarketData:
             async for item in items:
                 yield item
 
+    def weight_used(self) -> tuple[int, int]:
+        """Request weight spent in the current minute, and how much the exchange allows in one."""
+        return self.weight.used()
+
     async def close(self) -> None:
         """Ends connections and sessions."""
         self._streams.close()

@@ -28,6 +28,11 @@ class WeightBudget:
         self._blocked_until = 0.0
         self._is_ban = False
 
+    def used(self) -> tuple[int, int]:
+        """Spent in the current minute, and the limit."""
+        self._turn_minute()
+        return self.spent, self.limit
+
     async def spend(self, weight: int) -> None:
         """Waits until a request of this weight may be sent. Raises RateLimited as long as the exchange refuses us."""
         while True:

@@ -1,12 +1,24 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from channels.db import database_sync_to_async
+from django.db import connection
 
-from live.lifespan import Lifespan
+from live.lifespan import THREADS, Lifespan
+
+
+@pytest.fixture(autouse=True)
+def _collections_as_before() -> Iterator[None]:
+    threshold = gc.get_threshold()
+    yield
+    gc.set_threshold(*threshold)
+    gc.unfreeze()
 
 
 class Server:
@@ -61,3 +73,28 @@ async def test_a_failure_stops_the_process_instead_of_leaving_it_deaf(caplog: py
 
     assert stopped == [signal.SIGTERM]
     assert "a fault of ours" in caplog.text
+
+
+def backend_pid() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return int(cursor.fetchone()[0])
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_the_threads_that_ask_for_sockets_are_few_and_keep_their_connections() -> None:
+    async def run() -> None:
+        await asyncio.Event().wait()
+
+    server = Server()
+    lifespan = asyncio.create_task(Lifespan(run)({"type": "lifespan"}, server.events.get, server.send))
+    server.events.put_nowait({"type": "lifespan.startup"})
+    await asyncio.sleep(0.01)
+
+    ask = database_sync_to_async(backend_pid, thread_sensitive=False)
+    pids = set(await asyncio.gather(*(ask() for _ in range(40))))
+    again = set(await asyncio.gather(*(ask() for _ in range(40))))
+
+    assert len(pids | again) <= THREADS
+    server.events.put_nowait({"type": "lifespan.shutdown"})
+    await lifespan

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -30,7 +31,7 @@ def heard(valkey: Valkey) -> Iterator[Any]:
     def next_batch() -> list[tuple[str, dict[str, Any]]]:
         message = pubsub.get_message(timeout=5)
         assert message is not None, "nothing was published"
-        return [(group, msgspec.json.decode(raw)) for group, raw in decode_batch(message["data"])]
+        return [(group, msgspec.json.decode(raw)) for group, raw in decode_batch(message["data"]).frames]
 
     yield next_batch
     pubsub.close()
@@ -43,6 +44,27 @@ def test_a_batch_arrives_whole_and_in_order(heard: Any) -> None:
     publish([*deliveries, ("market_", sweep_closed_frame(slot=1))])
 
     assert heard() == [*deliveries, ("market_", sweep_closed_frame(slot=1))]
+
+
+def test_a_batch_says_when_it_was_made_and_one_of_an_older_publisher_is_read_all_the_same() -> None:
+    before = time.time()
+    (batch,) = encode_batches([(BTC, signal_frame(closed_at=1))])
+    published_at = decode_batch(batch).published_at
+
+    assert published_at is not None
+    assert before - 0.001 <= published_at <= time.time()
+    old = decode_batch(msgspec.json.encode([(BTC, signal_frame(closed_at=1))]))
+    assert old.published_at is None
+    assert [(group, msgspec.json.decode(raw)) for group, raw in old.frames] == [(BTC, signal_frame(closed_at=1))]
+
+
+def test_an_older_relay_reads_the_stamp_as_a_frame_for_nobody() -> None:
+    (batch,) = encode_batches([(BTC, signal_frame(closed_at=1))])
+
+    (group, stamp), _ = msgspec.json.decode(batch, type=list[tuple[str, msgspec.Raw]])
+
+    assert group == ""
+    assert read(group, stamp).identity is None
 
 
 def test_nothing_to_say_publishes_nothing(heard: Any) -> None:
@@ -65,8 +87,10 @@ def test_large_batches_are_split_without_loss_or_reordering(paddings: list[int],
 
     batches = list(encode_batches(deliveries, limit=limit))
 
-    assert [(group, msgspec.json.decode(raw)) for batch in batches for group, raw in decode_batch(batch)] == deliveries
-    assert all(len(batch) <= limit + 2 or len(decode_batch(batch)) == 1 for batch in batches)
+    assert [
+        (group, msgspec.json.decode(raw)) for batch in batches for group, raw in decode_batch(batch).frames
+    ] == deliveries
+    assert all(len(batch) <= limit + 2 or len(decode_batch(batch).frames) == 1 for batch in batches)
 
 
 def test_a_redis_that_is_away_is_counted_and_logged_without_its_address_and_hinders_nobody(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -96,6 +97,43 @@ async def test_what_was_committed_but_never_published_comes_from_the_store_and_o
         assert await slots_until_closed(alice) == [("ETHUSDT", 1), ("", 1)]
         assert counters.refilled == before.refilled + 2
         assert counters.repeated == before.repeated + 1
+
+
+async def test_how_late_hints_come_and_when_postgres_was_asked_are_counted(start_web: StartWeb, valkey: Valkey) -> None:
+    store = Store()
+    store.is_away = True
+    counters.looked_at = 0.0
+    web = start_web(catch_up=store.since, catch_up_every=0.05)
+    async with web.browser("alice") as alice:
+        await alice.read_until("hello")
+        an_hour_ago = {"type": "published", "at": int((time.time() - 3600) * 1e6)}
+        with Redis.from_url(valkey.url) as client:
+            client.publish(CHANNEL, json.dumps([["", an_hour_ago], [BTC, signal_frame(closed_at=1)]]))
+        await alice.read()
+        assert 3590 < counters.lag_seconds < 3700
+        assert counters.looked_at == 0.0, "it has never succeeded"
+
+        store.is_away = False
+        await say((BTC, signal_frame(closed_at=2)))
+        await alice.read()
+
+        assert counters.lag_seconds < 60
+        wait_until(lambda: abs(time.time() - counters.looked_at) < 60)
+
+
+async def test_what_nobody_here_follows_is_not_held_against_who_joins_before_the_sweep_closes(
+    start_web: StartWeb,
+) -> None:
+    store = Store()
+    web = start_web(catch_up=store.since, catch_up_every=0.05)
+    wait_until(lambda: store.questions > 0)
+    await say((BTC, signal_frame(closed_at=1)))
+    async with web.browser("alice") as alice:
+        await alice.read_until("hello")
+
+        store.commit((BTC, signal_frame(closed_at=1)), ("market_", sweep_closed_frame(slot=1)))
+
+        assert await slots_until_closed(alice) == [("BTCUSDT", 1), ("", 1)]
 
 
 async def test_a_closed_sweep_is_a_reason_to_look_at_once(start_web: StartWeb) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -17,7 +18,7 @@ from live.messages import CLOSE_TOO_SLOW, NotificationFrame
 from live.publish import publish
 from live.socket import Socket
 from live.tests.conftest import wait_until
-from live.tests.web import BTC, ETH, FollowConsumer, Person, WebProcess, signal_frame, sweep_closed_frame
+from live.tests.web import BTC, ETH, Browser, FollowConsumer, Person, WebProcess, signal_frame, sweep_closed_frame
 
 StartWeb = Callable[..., WebProcess]
 
@@ -87,7 +88,20 @@ async def test_behind_a_slow_reader_the_newest_of_each_line_is_kept_in_order_and
         ("sweep_closed", None, 3),
         ("gap", None, None),
     ]
-    assert wire.frames()[-1]["dropped"] == 9 - 4
+    assert wire.frames()[-1]["dropped"] == 3  # BTC's second, ETH's first and second
+
+
+async def test_what_only_its_newest_frame_says_leaves_no_gap() -> None:
+    wire = Wire()
+    socket = open_socket(wire)
+    wire.room.clear()
+
+    for slot in (1, 2, 3, 4):
+        socket.deliver(encode("market_", sweep_closed_frame(slot=slot)))
+    wire.room.set()
+    await settle()
+
+    assert [(frame["type"], frame["slot"]) for frame in wire.frames()] == [("sweep_closed", 1), ("sweep_closed", 4)]
 
 
 async def test_an_older_frame_never_takes_the_place_of_a_newer_one() -> None:
@@ -168,30 +182,35 @@ async def test_what_the_connection_itself_says_waits_for_room_and_is_never_dropp
     assert wire.slots() == [1, 2, 3]
 
 
-async def test_a_reader_who_takes_nothing_for_too_long_is_closed_with_4008() -> None:
+async def test_a_reader_who_takes_nothing_for_too_long_is_told_how_much_it_missed_and_closed_with_4008() -> None:
     wire = Wire()
     socket = open_socket(wire, give_up_after=0.05)
     before = replace(counters)
     wire.room.clear()
-    socket.deliver(encode(BTC, signal_frame(closed_at=1)))
+    for slot in (1, 2, 3):
+        socket.deliver(encode(BTC, signal_frame(closed_at=slot)))
     reply = asyncio.create_task(socket.send({"type": "websocket.send", "text": "{}"}))
 
     await reply  # does not hang: the socket is given up
-    socket.deliver(encode(BTC, signal_frame(closed_at=2)))
+    socket.deliver(encode(BTC, signal_frame(closed_at=4)))
     wire.room.set()
     await settle()
 
     assert not socket.is_open
-    assert counters.too_slow == before.too_slow + 1
-    assert [(message["type"], message.get("code")) for message in wire.messages] == [
+    assert wire.frames() == [{"type": "gap", "v": 1, "dropped": 3}]
+    assert [(message["type"], message.get("code")) for message in wire.messages[1:]] == [
         ("websocket.close", CLOSE_TOO_SLOW)
     ]
+    assert counters.too_slow == before.too_slow + 1
+    assert counters.dropped == before.dropped + 1, "the second, for the third"
+    assert counters.abandoned == before.abandoned + 2, "the first, half written, and the third"
 
 
 @pytest.mark.parametrize("is_behind", [False, True])
 async def test_a_peer_that_is_gone_raises_nothing_and_gets_nothing_more(is_behind: bool) -> None:
     wire = Wire()
     socket = open_socket(wire)
+    before = replace(counters)
     if is_behind:
         wire.room.clear()
         socket.deliver(encode(BTC, signal_frame(closed_at=1)))
@@ -206,6 +225,7 @@ async def test_a_peer_that_is_gone_raises_nothing_and_gets_nothing_more(is_behin
 
     assert not socket.is_open
     assert wire.messages == []
+    assert counters.gone == before.gone + 1
 
 
 async def test_ending_a_socket_leaves_no_task_behind() -> None:
@@ -271,7 +291,9 @@ class Impatient(FollowConsumer):
     give_up_after = 0.2
 
 
-async def test_one_who_never_reads_again_is_closed_while_the_others_get_every_frame(start_web: StartWeb) -> None:
+async def test_one_who_never_reads_again_is_told_once_and_closed_while_the_others_get_every_frame(
+    start_web: StartWeb,
+) -> None:
     web = start_web(people=followers("alice", "charlie"), consumer=Impatient)
     before = replace(counters)
     async with web.browser("alice") as alice, web.browser("charlie") as stuck:
@@ -282,9 +304,65 @@ async def test_one_who_never_reads_again_is_closed_while_the_others_get_every_fr
             await asyncio.to_thread(publish, padded(rounds))
             assert [(await alice.read())["slot"], (await alice.read())["slot"]] == [rounds, rounds]
 
-        with pytest.raises(ConnectionClosed) as closed:
-            await stuck.read_until("never")
+        heard, code = await read_to_the_end(stuck)
 
-        assert closed.value.rcvd is not None
-        assert closed.value.rcvd.code == CLOSE_TOO_SLOW
+    assert [frame["type"] for frame in heard].count("gap") == 1
+    assert heard[-1]["type"] == "gap"
+    assert code == CLOSE_TOO_SLOW
+    signals = [frame for frame in heard if frame["type"] == "signal"]
+    counted = len(signals) + heard[-1]["dropped"]
+    assert 2 * (rounds - 1) <= counted <= 2 * rounds, "each frame came or was counted, until it was closed"
+    dropped = counters.dropped + counters.abandoned - before.dropped - before.abandoned
+    assert heard[-1]["dropped"] == dropped
     wait_until(lambda: counters.sockets == before.sockets)
+
+
+async def read_to_the_end(browser: Browser) -> tuple[list[dict[str, Any]], int]:
+    """All that comes until the server closes; and its code."""
+    frames = []
+    try:
+        while True:
+            frames.append(await browser.read())
+    except ConnectionClosed as closed:
+        return frames, closed.rcvd.code if closed.rcvd else 0
+
+
+class Patient(FollowConsumer):
+    give_up_after = 250.0
+
+
+async def test_one_who_stops_reading_makes_nobody_else_wait(start_web: StartWeb) -> None:
+    """The same publisher tells two web processes; in one of them somebody has stopped reading."""
+    beside = start_web(people=followers("alice", "charlie"), consumer=Patient)
+    alone = start_web(people=followers("alice"), consumer=Patient)
+    before = replace(counters)
+    async with beside.browser("charlie"), beside.browser("alice") as one, alone.browser("alice") as other:
+        late: dict[Browser, list[float]] = {one: [], other: []}
+        for browser in late:
+            assert (await browser.read())["type"] == "hello"
+        rounds = 0
+        while len(late[one]) < 300:
+            rounds += 1
+            sent = time.perf_counter()
+            reads = [asyncio.create_task(arrivals(browser)) for browser in late]
+            await asyncio.to_thread(publish, padded(rounds))
+            found = await asyncio.gather(*reads)
+            if counters.dropped > before.dropped:  # from here on, one cannot keep up
+                for seconds, arrived in zip(late.values(), found, strict=True):
+                    seconds += [at - sent for at in arrived]
+
+    assert counters.too_slow == before.too_slow, "it was behind all the time, and open"
+    # What waits for a slow reader waits until it is given up: thousands of times longer than this.
+    assert percentile_99(late[one]) < 10 * percentile_99(late[other])
+
+
+async def arrivals(browser: Browser) -> list[float]:
+    found = []
+    for _ in range(2):
+        await browser.read()
+        found.append(time.perf_counter())
+    return found
+
+
+def percentile_99(seconds: list[float]) -> float:
+    return sorted(seconds)[len(seconds) * 99 // 100]

@@ -16,7 +16,7 @@ from exchanges.base import ExchangeError, MarketData
 from live.groups import MARKET_GROUP
 from live.messages import MarketFrame
 from live.publish import publish
-from market import clock
+from market import clock, weight
 from market.heartbeat.backfill import Backfill
 from market.heartbeat.exchange_clock import ExchangeClock
 from market.heartbeat.fetcher import Fetcher
@@ -230,6 +230,7 @@ class Heartbeat:
             return
         with contextlib.suppress(RedisError):
             clock.publish_offset(offset, status.exchange)
+            weight.publish(*self._exchange.weight_used(), status.exchange)
         try:
             save_status(status)
         except DatabaseError as problem:

@@ -143,6 +143,45 @@ def test_what_an_interrupted_prune_left_behind_is_dropped_by_the_next(monkeypatc
     assert list_partitions(TABLE) == [kept]
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A connection with time-outs, as a process of the product has."""
+    connection.close()
+    options = connection.settings_dict["OPTIONS"]
+    monkeypatch.setitem(options, "options", "-c lock_timeout=50ms -c statement_timeout=8s")
+    yield
+    connection.close()
+
+
+def time_outs() -> tuple[str, str]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('lock_timeout'), current_setting('statement_timeout')")
+        lock, statement = cursor.fetchone()
+        return lock, statement
+
+
+def test_making_and_dropping_leave_the_time_outs_of_the_process_as_they_were(impatient: None) -> None:
+    with transaction.atomic():
+        ensure_partition(TABLE, DAY)
+        assert time_outs() == ("50ms", "8s")  # for what else the transaction does
+    drop_partitions(TABLE, before=DAY + timedelta(days=1))
+
+    assert list_partitions(TABLE) == []
+    assert time_outs() == ("50ms", "8s")
+
+
+def test_dropping_waits_for_an_older_transaction_longer_than_its_process_waits_for_a_lock(impatient: None) -> None:
+    write_candles([Block(7, "1m", rows_of(60, start=DAY))], received_at=DAY)
+    with other_connection() as backup:
+        backup.cursor().execute("SELECT count(*) FROM market_candle_1m")
+        ending = threading.Timer(0.5, backup.connection.rollback)
+        ending.start()
+        dropped = drop_partitions(TABLE, before=DAY + timedelta(days=1))
+        ending.join()
+
+    assert dropped == [TABLE.partition(DAY)]
+
+
 def test_pruning_keeps_what_the_retention_promises() -> None:
     for at in (DAY, DAY + timedelta(days=1)):
         write_candles([Block(7, "1m", rows_of(1, start=at))], received_at=DAY)

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import contextlib
+import socket
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from redis import Redis
@@ -97,6 +102,63 @@ def test_a_reader_does_without_the_store(live: Redis) -> None:
     nobody = Redis.from_url("redis://127.0.0.1:1/0", socket_connect_timeout=1)
 
     assert np.array_equal(CandleStore(nobody).load([7], "1m")[7].rows, rows)
+
+
+def _not_finite(packed: bytes) -> bytes:
+    return packed[:-8] + np.array([np.nan]).tobytes()
+
+
+def _out_of_order(packed: bytes) -> bytes:
+    return packed[48:] + packed[:48]
+
+
+SPOILT = [lambda packed: packed[:-7], _not_finite, _out_of_order, lambda packed: b"<html>502</html>"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("spoil", SPOILT)
+def test_what_is_no_array_of_candles_is_discarded_and_read_from_postgres(
+    store: CandleStore, live: Redis, spoil: Callable[[bytes], bytes]
+) -> None:
+    rows = rows_of(30)
+    write_candles([Block(7, "1m", rows), Block(8, "1m", rows)], received_at=NOW)
+    live.set("candles:7:1m", spoil(rows.tobytes()))
+    live.set("candles:8:1m", rows.tobytes())
+
+    loaded = store.load([7, 8], "1m")
+
+    assert np.array_equal(loaded[7].rows, rows)
+    assert np.array_equal(loaded[8].rows, rows)
+    assert live.get("candles:7:1m") == rows.tobytes()
+
+
+@pytest.mark.parametrize("spoil", [lambda packed: packed[:-7], lambda packed: packed[:-48] + b"\xff" * 48])
+def test_what_cannot_be_appended_to_is_told(store: CandleStore, live: Redis, spoil: Callable[[bytes], bytes]) -> None:
+    rows = rows_of(4)
+    spoilt = spoil(rows[:3].tobytes())
+    live.set("candles:7:1m", spoilt)
+
+    assert store.append([Block(7, "1m", rows[3:], previous=rows[2, 0])]) == [(7, "1m")]
+    assert live.get("candles:7:1m") == spoilt
+
+
+@pytest.mark.django_db
+def test_a_store_that_hangs_is_waited_for_once(settings: Any) -> None:
+    rows = rows_of(30)
+    write_candles([Block(7, "1m", rows)], received_at=NOW)
+    asked = []
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(0.1)
+        settings.LIVE_URL = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        hanging = CandleStore()
+        for _ in range(3):
+            assert np.array_equal(hanging.load([7], "1m")[7].rows, rows)
+        with contextlib.suppress(TimeoutError):
+            while True:
+                asked.append(silent.accept())
+
+    assert len(asked) == 1
+    asked[0][0].close()
 
 
 def test_a_restarted_server_has_forgotten_the_script_and_is_taught_again(store: CandleStore, live: Redis) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import QuerySet
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from accounts.models import Notification
 from engine import registry
 from market.partitions import drop_partitions
 from market.services import bootstrap_universe
-from signals.models import Algorithm
+from signals.models import Algorithm, Sweep
 from signals.services.bots import get_or_create_master_bot
 from signals.services.results import RECEIPTS, RESULTS
 from signals.services.sweeps import CENTRAL_TASK_NAME
@@ -66,25 +68,20 @@ def prune(*, now: datetime) -> dict[str, int]:
     """Drops verdicts, receipts, sweeps and notifications past their retention; says how many partitions and rows."""
     old_results = drop_partitions(RESULTS, before=now - settings.SIGNAL_RETENTION)
     old_receipts = drop_partitions(RECEIPTS, before=now - settings.SIGNAL_RETENTION)
-    notifications, _ = Notification.objects.older_than(now - settings.NOTIFICATION_RETENTION).delete()
+    sweeps = Sweep.objects.filter(slot__lt=now - settings.SWEEP_RETENTION).exclude(status=Sweep.Status.OPEN)
+    notifications = Notification.objects.older_than(now - settings.NOTIFICATION_RETENTION)
     return {
         "partitions": len(old_results) + len(old_receipts),
-        "sweeps": _delete_old_sweeps(now - settings.SWEEP_RETENTION),
-        "notifications": notifications,
+        "sweeps": _delete_in_batches(sweeps),
+        "notifications": _delete_in_batches(notifications),
     }
 
 
-def _delete_old_sweeps(before: datetime) -> int:
-    """Sweeps by the thousand, each batch its own statement, so that no lock lasts."""
+def _delete_in_batches(old: QuerySet[Any]) -> int:
+    """Rows by the thousand, each batch its own statement: no lock lasts, and none comes near the worker's time-out."""
     deleted = 0
-    with connection.cursor() as cursor:
-        while True:
-            cursor.execute(
-                "DELETE FROM signals_sweep WHERE id IN "
-                "(SELECT id FROM signals_sweep WHERE slot < %s AND status <> 'open' LIMIT %s)",
-                [before, BATCH],
-            )
-            batch: int = cursor.rowcount
-            deleted += batch
-            if batch < BATCH:
-                return deleted
+    while True:
+        batch: int = old.model._default_manager.filter(pk__in=old.values("pk")[:BATCH]).delete()[0]
+        deleted += batch
+        if batch < BATCH:
+            return deleted

@@ -26,6 +26,8 @@ CENTRAL_TASK_NAME = "central sweep"
 OVERDUE_AFTER = timedelta(seconds=5)
 # The newest so many slots are run late rather than not at all; older ones are recorded as missed.
 LATE_SLOTS = 20
+# A worker that is only busy gets this long before its tickers are sent to another one.
+QUICKEST_RESEND = timedelta(seconds=10)
 
 COUNT_RECEIPTS = """
 SELECT count(*),
@@ -164,7 +166,7 @@ def _central_task() -> PeriodicTask | None:
 def check_sweep(*, sweep: Sweep, now: datetime) -> SweepCheck:
     """Closes an open sweep whose tickers all have receipts, or says which tickers to send again.
 
-    After SWEEP_RESEND_AFTER the unanswered tickers are sent once more; after SWEEP_MISSING_AFTER they get a receipt
+    After `_resend_after` the unanswered tickers are sent once more; after SWEEP_MISSING_AFTER they get a receipt
     that says so, and the sweep is closed. Both are counted from the start of the sweep, by our own clock.
     """
     unanswered = _unanswered(sweep)
@@ -175,10 +177,19 @@ def check_sweep(*, sweep: Sweep, now: datetime) -> SweepCheck:
         unanswered = _unanswered(sweep)
     if not unanswered:
         return SweepCheck(closed=_close(sweep, now))
-    if age >= settings.SWEEP_RESEND_AFTER and _claim_resend(sweep, now):
+    if age >= _resend_after(sweep) and _claim_resend(sweep, now):
         logger.warning("%s: sending %d unanswered tickers again", sweep, len(unanswered))
         return SweepCheck(resend=unanswered)
     return SweepCheck()
+
+
+def _resend_after(sweep: Sweep) -> timedelta:
+    """SWEEP_RESEND_AFTER; for a central feed of a quicker rhythm two of its periods, but QUICKEST_RESEND at least."""
+    timetable = central_timetable() if sweep.feed == CENTRAL else None
+    if timetable is None:
+        return settings.SWEEP_RESEND_AFTER
+    before = latest_instant(timetable, at=sweep.slot - timedelta(microseconds=1))
+    return min(settings.SWEEP_RESEND_AFTER, max(QUICKEST_RESEND, 2 * (sweep.slot - before)))
 
 
 def _unanswered(sweep: Sweep) -> list[int]:

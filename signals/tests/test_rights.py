@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from channels.auth import AuthMiddlewareStack
 from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.test import Client
@@ -17,9 +16,11 @@ from django.test import Client
 from accounts.models import User
 from billing.entitlements import entitlements
 from billing.models import PlanGrant
+from live.auth import SessionAuth
 from live.messages import CLOSE_RIGHTS_ENDED, CLOSE_TOO_MANY, CLOSE_UNAUTHENTICATED
 from market.models import Ticker
 from signals.consumers import NotificationConsumer
+from signals.models import Algorithm, AlgorithmPreferences
 from signals.services.following import follow_default
 from signals.tests.conftest import NOON
 
@@ -38,7 +39,7 @@ class Browser:
         scope = {"type": "websocket", "path": "/ws/notifications/", "query_string": b"", "headers": headers}
         self._said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        application: Any = AuthMiddlewareStack(Consumer.as_asgi())
+        application: Any = SessionAuth(Consumer.as_asgi())
         self._said.put_nowait({"type": "websocket.connect"})
         self._task = asyncio.create_task(application(scope, self._said.get, self._heard.put))
 
@@ -81,6 +82,22 @@ def disable(user: User) -> None:
     User.objects.filter(pk=user.pk).update(is_active=False)
 
 
+def unfollow(user: User) -> None:
+    AlgorithmPreferences.objects.for_user(user).first().delete()  # type: ignore[union-attr]
+
+
+def delist(user: User) -> None:
+    Ticker.objects.filter(symbol="BTCUSDT").update(status=Ticker.Status.DELISTED)
+
+
+def stop_algorithm(user: User) -> None:
+    Algorithm.objects.filter(pk="rsi").update(is_enabled=False)
+
+
+def expire(user: User) -> None:
+    Session.objects.update(expire_date=datetime.now(UTC))
+
+
 async def test_a_socket_stays_open_as_long_as_the_rights_hold(tickers: list[Ticker], alice: User) -> None:
     await sync_to_async(follow_default)(user=alice, allowed=await sync_to_async(entitlements)(alice, now=NOON))
     browser = Browser(await sync_to_async(log_in)(alice))
@@ -91,13 +108,14 @@ async def test_a_socket_stays_open_as_long_as_the_rights_hold(tickers: list[Tick
     await browser.leave()
 
 
-@pytest.mark.parametrize("end", [log_out, change_password, end_plan, disable])
+@pytest.mark.parametrize("end", [log_out, expire, change_password, end_plan, disable, unfollow, delist, stop_algorithm])
 async def test_a_socket_is_closed_when_the_rights_end(
     tickers: list[Ticker], alice: User, end: Callable[[User], None]
 ) -> None:
     await sync_to_async(follow_default)(user=alice, allowed=await sync_to_async(entitlements)(alice, now=NOON))
     browser = Browser(await sync_to_async(log_in)(alice))
     await browser.hear("websocket.send")
+    assert await browser.is_open_for(0.3)  # found to hold some times before
 
     await sync_to_async(end)(alice)
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.conf import settings
 from django.db import connection
-from django_celery_beat.models import PeriodicTask
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from kombu.exceptions import OperationalError as BrokerError
 from pytest_django import Settings
 from redis import Redis
@@ -268,6 +268,19 @@ def test_unanswered_tickers_are_sent_again_once(sweep: Sweep) -> None:
     assert sent_again == [[ticker] for ticker in sweep.ticker_ids[1:]]
     sweep.refresh_from_db()
     assert sweep.status == Sweep.Status.OPEN
+
+
+def test_a_feed_of_a_quick_rhythm_sends_unanswered_tickers_again_sooner(sweep: Sweep) -> None:
+    age = timedelta(seconds=11)
+    Sweep.objects.update(started_at=datetime.now(UTC) - age)
+    close_sweeps()
+    assert [task for task in queued("sweep") if "ticker_ids" in task] == []
+
+    every_5_s, _ = IntervalSchedule.objects.get_or_create(every=5, period=IntervalSchedule.SECONDS)
+    PeriodicTask.objects.filter(name="central sweep").update(interval=every_5_s, crontab=None)
+    close_sweeps()
+
+    assert len([task for task in queued("sweep") if "ticker_ids" in task]) == len(sweep.ticker_ids)
 
 
 def test_tickers_nobody_answered_for_are_missing_and_the_sweep_closes(sweep: Sweep) -> None:

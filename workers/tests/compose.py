@@ -44,7 +44,7 @@ def interpolate(text: str, given: Mapping[str, str]) -> str:
             raise Refused(match["rest"])
         return found or (interpolate(match["rest"], given) if match["sign"] == ":-" else "")
 
-    rest = r"(?:[^{}]|\{[^{}]*\})*"
+    rest = r"(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*"  # a default in a default, which holds a third
     return re.sub(rf"\$\$|\$\{{(?P<name>\w+)(?:(?P<sign>:[-?])(?P<rest>{rest}))?\}}", value, text)
 
 

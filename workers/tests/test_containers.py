@@ -142,7 +142,7 @@ class TestCommands:
     ) -> None:
         service = serve("beat")
 
-        service.wait_until(lambda: isinstance(resp.ask(migrated["BROKER_URL"], "LINDEX", "default", "-1"), str))
+        service.wait_until(lambda: isinstance(resp.ask(migrated["BROKER_URL"], "LINDEX", "steering", "-1"), str))
         assert service.end() == 0
 
         assert service.is_healthy()  # it has written down what it sent
@@ -194,7 +194,7 @@ class TestCommands:
             requests.get(page, headers={"X-Forwarded-For": "203.0.113.9"}, timeout=10, allow_redirects=False)
 
             service.end()
-            assert re.search(rf'{seen}:\d+ - "GET /accounts/login/', service.log.read_text())
+            assert re.search(rf'{seen}:\d+ - \\"GET /accounts/login/', service.log.read_text())
 
     def test_the_image_collects_its_static_files_and_serves_them(
         self, serve: Callable[..., Service], tmp_path: Path

@@ -166,6 +166,25 @@ def test_the_settings_read_the_file_that_is_written(tmp_path: Path) -> None:
     assert values == FreshEnvironment.ENVIRON
 
 
+def test_another_folder_is_another_installation_for_the_supervisor_and_for_the_settings(tmp_path: Path) -> None:
+    kept = supervisor.environment(
+        {}, kept={}, chosen=dict.fromkeys(supervisor.PORTS, 1), stores={"LIVE_URL": "redis://x"}
+    )
+    supervisor.write_env(tmp_path / "env", kept | {"DATABASE_URL": "postgres://boritrader:x@127.0.0.1:1/elsewhere"})
+    script = (
+        "from workers.supervisor import RUN; from boritrader import settings as s; "
+        "print(RUN, s.DATABASES['default']['NAME'], s.SECRET_KEY)"
+    )
+    inherited = {name: value for name, value in os.environ.items() if name not in {*kept, "DATABASE_URL"}}
+
+    told = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=CHECKOUT, env=inherited | {"RUN_FOLDER": str(tmp_path)}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+    assert told.stdout.split() == [str(tmp_path), "elsewhere", kept["SECRET_KEY"]], told.stderr
+
+
 def test_no_secret_is_on_a_command_line() -> None:
     given = free_ports()
     values = supervisor.environment(

@@ -20,9 +20,7 @@ from workers.tests.running import Running, free_ports
 
 _MAIN = """
 import sys
-from pathlib import Path
 from workers import supervisor
-supervisor.RUN = Path(sys.argv[1])
 sys.exit(supervisor.main())
 """
 _PROCESSES = [
@@ -57,11 +55,11 @@ def make_run(folder: Path) -> Iterator[Run]:
         "DEMO",
     }
     env = {name: value for name, value in os.environ.items() if name not in ours}
-    env |= free_ports() | {"SIMULATOR_TICKERS": "5"}
+    env |= free_ports() | {"SIMULATOR_TICKERS": "5", "RUN_FOLDER": str(folder)}
     started: list[Running] = []
 
     def start() -> Running:
-        started.append(Running(_MAIN, str(folder), env=env))
+        started.append(Running(_MAIN, env=env))
         return started[-1]
 
     yield start

@@ -1,11 +1,14 @@
 """The second yardstick of `bench sweep`: one DataFrame per ticker, indicators and signal columns, as common bots do it.
 
 FROZEN, like the first. An imitation of the style, with the same twelve algorithms: every column over all candles, two
-signal columns each, although only the last candle is asked.
+signal columns each, although only the last candle is asked. A program of its own, because the engine's TA-Lib does not
+know pandas: give it an .npy file of (tickers, candles, 6) values; it prints the seconds it took per ticker.
 """
 
 from __future__ import annotations
 
+import sys
+import time
 from typing import Any
 
 import numpy as np
@@ -91,3 +94,16 @@ def _signals(df: Any, name: str, entry: Any, exit_: Any) -> tuple[int, int]:
     df.loc[exit_ & (df["volume"] > 0), f"exit_{name}"] = 1
     last = df.iloc[-1]
     return int(last[f"enter_{name}"] == 1) if f"enter_{name}" in df else 0, int(last[f"exit_{name}"] == 1)
+
+
+def main() -> None:
+    frames = [frame(rows) for rows in np.load(sys.argv[1])]
+    judge(frames[0])
+    started = time.perf_counter()
+    for candles in frames:
+        judge(candles)
+    sys.stdout.write(f"{(time.perf_counter() - started) / len(frames)}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What the probes, the metrics, the incidents and the doctor are made of."""

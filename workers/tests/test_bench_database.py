@@ -1,0 +1,69 @@
+"""`bench database` at a size for tests: every part runs, nothing is lost, the report says what it promises."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from workers.bench.database import Size, _bars, _table_of_a_month, percentile
+from workers.wheels import CHECKOUT
+
+
+@pytest.mark.processes
+def test_it_fills_asks_prunes_and_writes_beside_partitions_without_losing_a_row() -> None:
+    sizes = ["--tickers", "40", "--days", "3", "--sweeps-per-day", "12", "--thin", "4", "--seconds", "1"]
+    command = [sys.executable, "manage.py", "bench", "database", *sizes, "--json"]
+
+    answer = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=240, check=False)
+
+    assert answer.returncode in (0, 1), answer.stderr
+    report = json.loads(answer.stdout)
+    tables = {
+        table["title"].split(":")[0] + str(number): table["rows"] for number, table in enumerate(report["tables"])
+    }
+    measured = {row[0]: row[1] for row in tables["Measured0"]}
+    sweeps = 12 + 3 + 12
+    assert measured["signals_tickerrun"] == sweeps * 40
+    assert measured["signals_signalresult"] == 12 * measured["signals_tickerrun"]
+    assert measured["signals_sweep"] == sweeps
+    bars = {bar["what"]: bar for bar in report["bars"]}
+    assert bars["errors of writers"]["holds"]
+    assert bars["rows written and not there, or there and not written"]["holds"]
+    writing = {row[0]: row[1] for row in tables["Measured4"]}
+    assert writing["partition made"] == writing["partition dropped"] > 0
+    assert writing["write, beside partition work"] > 0
+
+
+def test_a_month_is_reckoned_from_the_bytes_of_one_sweep() -> None:
+    class Options:
+        tickers, sweeps_per_day = 1000, 100
+
+    sizes = [Size("signals_tickerrun", 10_000, 800_000, 100_000, 100_000), Size("signals_latestsignal", 9, 1, 1, 1)]
+
+    table = _table_of_a_month(sizes, 10, Options())  # type: ignore[arg-type]
+
+    # 100 kB a sweep of 1,000 tickers, 3,000 sweeps: 0.3 GB; of 100 tickers a tenth of it. What does not grow is left out.
+    assert [row[0] for row in table.rows] == ["signals_tickerrun", "together"]
+    assert table.rows[0][1:] == pytest.approx((0.03, 0.6, 3.0))
+
+
+def test_a_lost_row_an_error_and_a_wasteful_plan_each_miss_their_bar() -> None:
+    times = {"alone": [1.0, 2.0], "beside": [1.0, 2.0]}
+    good = {"times": times, "written": 5, "there": 5, "errors": []}
+
+    def missed(beside: dict[str, object] = good, wasteful: bool = False, seconds: float = 0.1) -> list[str]:
+        return [bar.what for bar in _bars([{"reads_too_much": wasteful}], {"a": seconds}, beside) if not bar.holds]
+
+    assert missed() == []
+    assert missed({**good, "there": 4}) == missed({**good, "there": 6}) != []
+    assert missed({**good, "errors": ["x"]}) == ["errors of writers"]
+    assert len(missed(wasteful=True)) == len(missed(seconds=1.1)) == 1
+    assert len(missed({**good, "times": {**times, "beside": [5.0, 9.0]}})) == 1
+
+
+def test_a_percentile_lies_among_the_values() -> None:
+    assert percentile([float(number) for number in range(101)], 50) == 50
+    assert percentile([3.0, 3.0], 99) == 3

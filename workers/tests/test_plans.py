@@ -1,0 +1,77 @@
+"""What the product asks of its large tables is answered by an index: by the shape of real plans, never by time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import connection
+
+from signals.models import Sweep
+from signals.services.housekeeping import bootstrap
+from workers.bench import month, plans
+from workers.bench.plans import Plan, explain_all
+
+LAST_DAY = datetime(2033, 5, 12, tzinfo=UTC)
+SWEEPS_A_DAY = 48
+DAYS = 3
+
+
+@pytest.fixture(scope="module")
+def asked(django_db_setup: None, django_db_blocker: pytest.FixtureRequest) -> list[Plan]:
+    """Every question, asked when three days of rows are there, the last sweeps of them younger than the statistics."""
+    with django_db_blocker.unblock():  # type: ignore[attr-defined]
+        from django.db import transaction
+
+        with transaction.atomic():
+            bootstrap(now=LAST_DAY)
+            month.make_tickers(tickers=150)
+            for number in reversed(range(DAYS)):
+                day = f"{LAST_DAY - timedelta(days=number):%Y-%m-%d}"
+                month.fill_day(day=day, sweeps=SWEEPS_A_DAY, start=0, stop=SWEEPS_A_DAY - (3 if number == 0 else 0))
+            with connection.cursor() as cursor:
+                cursor.execute("ANALYZE")
+            month.fill_day(day=day, sweeps=SWEEPS_A_DAY, start=SWEEPS_A_DAY - 3, stop=SWEEPS_A_DAY)
+            found = explain_all(Sweep.objects.central().latest("slot"), datetime.now(UTC))
+            transaction.set_rollback(True)
+    return found
+
+
+def test_every_question_was_asked(asked: list[Plan]) -> None:
+    assert len(asked) == 14
+    assert all(plan.pages > 0 for plan in asked)
+    assert {plan.question: plan.rows for plan in asked}["relay: a closed sweep"] == 150 * 12
+
+
+def test_no_question_reads_many_times_what_it_needs(asked: list[Plan]) -> None:
+    assert [plan for plan in asked if plan.reads_too_much] == []
+
+
+def test_none_of_what_grows_with_time_is_read_from_end_to_end(asked: list[Plan]) -> None:
+    growing = ("signals_signalresult", "signals_tickerrun", "signals_call", "market_candle")
+
+    assert [(plan.question, name) for plan in asked for name in plan.scanned if name.startswith(growing)] == []
+
+
+def test_what_concerns_one_sweep_looks_into_no_partition_older_than_a_catch_up(asked: list[Plan]) -> None:
+    days = {f"signals_signalresult_{LAST_DAY - timedelta(days=number):%Y%m%d}" for number in range(2)}
+    days |= {"signals_tickerrun_20330512", "signals_sweep"}
+
+    found = {
+        plan.question: set(plan.tables) for plan in asked if plan.question.startswith(("relay", "replay", "closing"))
+    }
+
+    assert len(found) == 5
+    assert all(tables <= days for tables in found.values()), found
+
+
+@pytest.mark.django_db
+def test_a_plan_that_reads_a_whole_table_for_a_few_rows_is_told_apart() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TEMP TABLE market_candle_of_mine AS SELECT generate_series(1, 20000) AS id")
+
+    plan = plans.explain("mine", ("SELECT id FROM market_candle_of_mine WHERE id = %s", [7]))
+
+    assert plan.reads_too_much
+    assert plan.scanned == ("market_candle_of_mine",)
+    assert (plan.rows, plan.wasted) == (1, 19_999)
