@@ -20,6 +20,8 @@ from engine.ta import talib
 
 # What fits into the column that keeps it.
 MAX_REASON = 80
+# A rule sees the last so many candles of its lines: what it decides rests on the last few (engine.lookback.TIES).
+RULE_SPAN = 100
 
 Int8s = npt.NDArray[np.int8]
 
@@ -56,18 +58,16 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The candles one verdict rests on, their digest, and why they cannot be computed on (empty if they can)."""
+    """The candles one verdict rests on.
+
+    `digest` identifies them, `fault` says why they cannot be computed on (empty if they can), `closed_at_ms` when the
+    newest of them closed (milliseconds since 1970 UTC).
+    """
 
     candles: Candles
     digest: bytes
     fault: str
-
-    @property
-    def closed_at_ms(self) -> int | None:
-        """When the newest of them closed, in milliseconds since 1970 UTC; None without one, or without an instant."""
-        if len(self.candles) == 0 or not math.isfinite(self.candles.open_time[-1]):
-            return None
-        return int(self.candles.open_time[-1]) + self.candles.length_ms
+    closed_at_ms: int | None
 
 
 class Panel:
@@ -80,10 +80,10 @@ class Panel:
 
     @property
     def candles(self) -> Candles:
-        """Those of the sound windows: stacked, or just those of the only one."""
+        """What a rule sees of the sound windows: stacked, or just that of the only one."""
         if self._candles is None:
-            series = [window.candles for window in self.sound]
-            self._candles = series[0] if len(series) == 1 else Candles.stacked(series)
+            seen = [window.candles.window(len(window.candles), RULE_SPAN) for window in self.sound]
+            self._candles = seen[0] if len(seen) == 1 else Candles.stacked(seen)
         return self._candles
 
 
@@ -104,7 +104,9 @@ class Panels:
 def window_before(candles: Candles, end: int, lookback: int) -> Window:
     """The `lookback` candles before index `end` (fewer where the series starts later), checked and hashed."""
     part = candles.window(end, lookback)
-    return Window(part, part.digest(), _fault(part, lookback))
+    newest = float(part.open_time[-1]) if len(part) else math.nan
+    closed_at_ms = int(newest) + part.length_ms if math.isfinite(newest) else None
+    return Window(part, part.digest(), _fault(part, lookback), closed_at_ms)
 
 
 def verdict(algorithm: Algorithm, parameters: Parameters, candles: Candles, end: int | None = None) -> Verdict:
@@ -134,12 +136,21 @@ def verdicts(algorithm: Algorithm, parameters: Parameters, panel: Panel) -> list
 
 def _judge(algorithm: Algorithm, parameters: Parameters, panel: Panel) -> list[Verdict]:
     """The verdicts on the sound windows."""
-    each = [algorithm.lines(window.candles, parameters) for window in panel.sound]
+    each = [_lines(algorithm, parameters, window.candles) for window in panel.sound]
     lines = each[0] if len(each) == 1 else tuple(np.stack(line) for line in zip(*each, strict=True))
     entries, exits = _signals(algorithm, parameters, panel.candles, lines)
     # Of each window its last candle: a number for the only one, a column of a stack.
     last = [np.atleast_1d(array[..., -1]).tolist() for array in (entries, exits, lines[0], panel.candles.close)]
     return [_judged(algorithm, window, *values) for window, *values in zip(panel.sound, *last, strict=True)]
+
+
+def _lines(algorithm: Algorithm, parameters: Parameters, candles: Candles) -> Lines:
+    """What the rule sees of the lines."""
+    lines = algorithm.lines(candles, parameters)
+    if any(len(line) != len(candles) for line in lines):
+        lengths = ", ".join(str(len(line)) for line in lines)
+        raise SignalShapeError(f"{algorithm.id} gave lines of {lengths} values for {len(candles)} candles")
+    return tuple(line[-RULE_SPAN:] for line in lines)
 
 
 def _judged(algorithm: Algorithm, window: Window, is_entry: bool, is_exit: bool, value: float, price: float) -> Verdict:
@@ -208,16 +219,19 @@ def _fault(candles: Candles, lookback: int) -> str:
         return "no candles"
     if len(candles) < lookback:
         return f"warming up: {len(candles)} of {lookback} candles"
-    lowest = candles.low.min()
+    lowest = np.minimum.reduce(candles.low)
     # Plain dot products, the fastest look at a whole column: finite exactly where all its values are.
-    if not all(math.isfinite(np.dot(column, column)) for column in candles.columns) or lowest <= 0:
+    squares = 0.0
+    for column in candles.columns:
+        squares += float(np.dot(column, column))
+    if not math.isfinite(squares) or lowest <= 0:
         return "candle values are not finite, or a price is not above zero"
     steps = candles.open_time[1:] - candles.open_time[:-1]
     wrong = np.flatnonzero(steps != candles.length_ms)
     if len(wrong):
         return _gap(candles, int(wrong[-1]))
     # One candle alone cannot move; an algorithm that looks at one candle only may still judge it.
-    if lookback > 1 and candles.high.max() == lowest:
+    if lookback > 1 and np.maximum.reduce(candles.high) == lowest:
         return f"the price did not move in the last {lookback} candles"
     return ""
 

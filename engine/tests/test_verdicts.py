@@ -241,6 +241,27 @@ def test_signals_of_another_length_than_the_candles_are_refused() -> None:
         verdict(short, {}, candles_of(1.0, 2.0))
 
 
+def test_lines_of_another_length_than_the_candles_are_refused() -> None:
+    short = dataclasses.replace(buy_above(5), lines=lambda candles, parameters: (candles.close, candles.close[1:]))
+
+    with pytest.raises(SignalShapeError, match="own gave lines of 1, 0 values for 1 candles"):
+        verdict(short, {}, candles_of(1.0))
+
+
+@ALGORITHMS
+def test_a_rule_needs_no_more_than_it_is_shown(algorithm: Algorithm) -> None:
+    """Over the whole window it decides the same: on real-looking candles and on coarse ones, which tie."""
+    parameters = algorithm.parameters_from({})
+    lookback = algorithm.lookback(parameters)
+    for candles in (generated(1_500, seed=3), Candles.from_rows(np.round(generated(1_500, seed=4).rows, 1), "1m")):
+        for end in range(lookback, 1_500, 7):
+            window = candles.window(end, lookback)
+            shown = verdict(algorithm, parameters, candles, end)
+            if not shown.reason:
+                entries, exits = algorithm.signals(window, parameters)
+                assert (shown.is_entry, shown.is_exit) == (entries[-1], exits[-1])
+
+
 @ALGORITHMS
 def test_many_tickers_together_get_the_verdicts_that_each_gets_alone(algorithm: Algorithm) -> None:
     """To the bit, ties and faulty windows among them, whatever their order."""
