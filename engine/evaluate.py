@@ -147,10 +147,10 @@ def _judge(algorithm: Algorithm, parameters: Parameters, panel: Panel) -> list[V
 def _lines(algorithm: Algorithm, parameters: Parameters, candles: Candles) -> Lines:
     """What the rule sees of the lines."""
     lines = algorithm.lines(candles, parameters)
-    if any(len(line) != len(candles) for line in lines):
-        lengths = ", ".join(str(len(line)) for line in lines)
-        raise SignalShapeError(f"{algorithm.id} gave lines of {lengths} values for {len(candles)} candles")
-    return tuple(line[-RULE_SPAN:] for line in lines)
+    for line in lines:
+        if line.shape != candles.close.shape:
+            raise SignalShapeError(f"{algorithm.id} gave a line of {len(line)} values for {len(candles)} candles")
+    return tuple([line[-RULE_SPAN:] for line in lines])
 
 
 def _judged(algorithm: Algorithm, window: Window, is_entry: bool, is_exit: bool, value: float, price: float) -> Verdict:

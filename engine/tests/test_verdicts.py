@@ -244,7 +244,7 @@ def test_signals_of_another_length_than_the_candles_are_refused() -> None:
 def test_lines_of_another_length_than_the_candles_are_refused() -> None:
     short = dataclasses.replace(buy_above(5), lines=lambda candles, parameters: (candles.close, candles.close[1:]))
 
-    with pytest.raises(SignalShapeError, match="own gave lines of 1, 0 values for 1 candles"):
+    with pytest.raises(SignalShapeError, match="own gave a line of 0 values for 1 candles"):
         verdict(short, {}, candles_of(1.0))
 
 
