@@ -139,8 +139,8 @@ def _judge(algorithm: Algorithm, parameters: Parameters, panel: Panel) -> list[V
     each = [_lines(algorithm, parameters, window.candles) for window in panel.sound]
     lines = each[0] if len(each) == 1 else tuple(np.stack(line) for line in zip(*each, strict=True))
     entries, exits = _signals(algorithm, parameters, panel.candles, lines)
-    # Of each window its last candle: a number for the only one, a column of a stack.
-    last = [np.atleast_1d(array[..., -1]).tolist() for array in (entries, exits, lines[0], panel.candles.close)]
+    found = entries, exits, lines[0], panel.candles.close
+    last = [[array[-1].item()] for array in found] if len(each) == 1 else [array[:, -1].tolist() for array in found]
     return [_judged(algorithm, window, *values) for window, *values in zip(panel.sound, *last, strict=True)]
 
 

@@ -22,6 +22,8 @@ Send = Callable[[Any], Awaitable[None]]
 """ASGI's `send`. It must be a coroutine function, which all servers' are."""
 
 GIVE_UP_AFTER: Final = 10.0
+# Frames kept whole for a socket that is held; beyond them only the newest of each line.
+MOST_HELD: Final = 20_000
 
 logger = logging.getLogger(__name__)
 
@@ -117,14 +119,17 @@ class Socket:
             await asyncio.wait({writer})
 
     def _keep(self, frame: EncodedFrame) -> None:
-        older = self._kept.pop(frame.key, None)
+        # A held socket is not a slow one: it gets everything, such as the two candles of a pair that a relay's first look
+        # into Postgres may find.
+        key = (frame.key, frame.order) if self._is_held and len(self._kept) < MOST_HELD else frame.key
+        older = self._kept.pop(key, None)
         if older is None:
             counters.kept += 1
         elif frame.type == "signal":  # of anything else the newest is all there is to know
             self._dropped += 1
             counters.dropped += 1
         # Put at the end, so that a `sweep_closed` still follows the results it speaks of.
-        self._kept[frame.key] = older if older is not None and older.order > frame.order else frame
+        self._kept[key] = older if older is not None and older.order > frame.order else frame
 
     def _next(self) -> dict[str, Any] | None:
         if self._kept:

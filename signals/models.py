@@ -4,7 +4,6 @@ from datetime import datetime
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
-from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 
 from accounts.models import User
@@ -233,12 +232,14 @@ class SignalResult(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["configuration", "ticker", "candle_closed_at"], name="signals_signalresult_identity"
+                # By time first: what a sweep writes lies side by side.
+                fields=["candle_closed_at", "configuration", "ticker"],
+                name="signals_signalresult_identity",
             )
         ]
         indexes = [
-            # Replay after a reconnect and the relay's catch-up: rows arrive in the order of their slot.
-            BrinIndex(fields=["slot"], name="signals_signalresult_slot", autosummarize=True, pages_per_range=16)
+            # Replay after a reconnect, and the relay's catch-up.
+            models.Index(fields=["slot"], name="signals_signalresult_slot")
         ]
 
     def __str__(self) -> str:

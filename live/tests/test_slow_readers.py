@@ -164,6 +164,17 @@ async def test_what_is_delivered_before_the_release_follows_what_the_connection_
     assert [frame["type"] for frame in wire.frames()] == ["hello", "signal"]
 
 
+async def test_a_held_socket_is_not_a_slow_one_and_gets_every_frame_of_a_pair() -> None:
+    wire = Wire()
+    socket = Socket(wire.send)
+
+    for closed_at in (1, 2, 3):
+        socket.deliver(encode(BTC, signal_frame(closed_at=closed_at)))
+    socket.release()
+
+    assert wire.slots() == [1, 2, 3]
+
+
 async def test_what_the_connection_itself_says_waits_for_room_and_is_never_dropped() -> None:
     wire = Wire()
     socket = open_socket(wire)

@@ -226,19 +226,22 @@ def replay(*, user: User, since_ms: int, market_now: datetime, now: datetime) ->
     own = dict(
         AlgorithmPreferences.objects.for_user(user).exclude(execution_frequency="").values_list("configuration", "pk")
     )
-    frames: list[SignalFrame] = []
+    # Configurations that are followed on the same tickers are asked for together.
+    same: dict[frozenset[int], list[int]] = {}
     for configuration, tickers in following.pairs.items():
-        found = find_results(
+        same.setdefault(frozenset(tickers), []).append(configuration)
+    frames: list[SignalFrame] = []
+    for followed, configurations in same.items():
+        frames += find_results(
             since=since,
             until=FOR_EVER,
-            configuration_ids=[configuration],
-            ticker_ids=sorted(tickers),
+            configuration_ids=sorted(configurations),
+            ticker_ids=sorted(followed),
             most=MOST_REPLAYED + 1 - len(frames),
         )
-        if configuration in own:
-            feed = f"premium:{user.pk}:{own[configuration]}"
-            found = [frame | {"feed": feed} for frame in found]
-        frames += found
         if len(frames) > MOST_REPLAYED:
             return None
+    for frame in frames:
+        if frame["configuration"] in own:
+            frame["feed"] = f"premium:{user.pk}:{own[frame['configuration']]}"
     return sorted(frames, key=lambda frame: frame["closed_at"])

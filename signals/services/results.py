@@ -37,7 +37,7 @@ WITH receipt AS (
         value float8, price float8, reason varchar, candles_digest bytea, previous_signal varchar, version integer,
         is_call boolean, is_newest boolean, called_signal varchar, called_at timestamptz)
     JOIN receipt USING (ticker_id)
-    ORDER BY configuration_id, ticker_id, candle_closed_at
+    ORDER BY candle_closed_at, configuration_id, ticker_id
 ), result AS (
     INSERT INTO signals_signalresult
         (slot, configuration_id, ticker_id, candle_closed_at, signal, is_call, value, price, reason, candles_digest)

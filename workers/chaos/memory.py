@@ -27,6 +27,7 @@ class Usage:
     last: float
     most: float
     slope: float  # MB a minute over its longest life
+    minutes: float  # how long that was
 
 
 class Memory:
@@ -72,6 +73,7 @@ def _usage(role: str, lives: list[list[tuple[float, float]]]) -> Usage:
         last=statistics.median(mb for at, mb in samples if at >= ends - 60),
         most=max(mb for _, mb in samples),
         slope=_slope(longest),
+        minutes=(longest[-1][0] - longest[0][0]) / 60,
     )
 
 

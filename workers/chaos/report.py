@@ -18,8 +18,10 @@ from workers.chaos.invariants import Violation
 from workers.chaos.memory import Usage
 
 WORKER_MB = 120.0
-# So much more than at its first warm minute a process may take at the end.
-GROWTH, GROWTH_MB = 1.15, 5.0
+# So much more than in its first warm minute a process may take at the end: what it loads at its first task of a kind.
+GROWTH_MB = 35.0
+# What grows faster (MB a minute) over so many minutes of one life grows for ever.
+SLOPE, SLOPE_MINUTES = 0.3, 30.0
 COLUMNS = ("promise", "fault", "times", "p50 s", "max s", "lost", "doubled", "missed", "late", "refetched", "holds")
 BEGIN, END = "<!-- chaos: begin -->", "<!-- chaos: end -->"
 
@@ -172,9 +174,9 @@ class Findings:
         found = [
             f"memory: {one.name} grew from {one.first:.0f} to {one.last:.0f} MB"
             for one in self.memory
-            if one.last > one.first * GROWTH + GROWTH_MB
+            if one.last > one.first + GROWTH_MB or (one.slope > SLOPE and one.minutes >= SLOPE_MINUTES)
         ]
-        large = [one for one in self.memory if one.name.startswith("worker") and one.most > WORKER_MB]
+        large = [one for one in self.memory if one.name.startswith("worker-sweep") and one.most > WORKER_MB]
         return found + [f"memory: {one.name} took {one.most:.0f} MB (at most {WORKER_MB:.0f})" for one in large]
 
 

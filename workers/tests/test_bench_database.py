@@ -50,17 +50,17 @@ def test_a_month_is_reckoned_from_the_bytes_of_one_sweep() -> None:
     assert table.rows[0][1:] == pytest.approx((0.03, 0.6, 3.0))
 
 
-def test_a_lost_row_an_error_and_a_wasteful_plan_each_miss_their_bar() -> None:
+def test_a_lost_row_an_error_a_slow_prune_and_a_whole_table_each_miss_their_bar() -> None:
     times = {"alone": [1.0, 2.0], "beside": [1.0, 2.0]}
     good = {"times": times, "written": 5, "there": 5, "errors": []}
 
-    def missed(beside: dict[str, object] = good, wasteful: bool = False, seconds: float = 0.1) -> list[str]:
-        return [bar.what for bar in _bars([{"reads_too_much": wasteful}], {"a": seconds}, beside) if not bar.holds]
+    def missed(beside: dict[str, object] = good, scanned: str = "market_ticker", seconds: float = 0.1) -> list[str]:
+        return [bar.what for bar in _bars([{"scanned": [scanned]}], {"a": seconds}, beside) if not bar.holds]
 
     assert missed() == []
     assert missed({**good, "there": 4}) == missed({**good, "there": 6}) != []
     assert missed({**good, "errors": ["x"]}) == ["errors of writers"]
-    assert len(missed(wasteful=True)) == len(missed(seconds=1.1)) == 1
+    assert len(missed(scanned="signals_call")) == len(missed(seconds=1.1)) == 1
     assert len(missed({**good, "times": {**times, "beside": [5.0, 9.0]}})) == 1
 
 

@@ -73,9 +73,11 @@ def test_every_kind_of_broken_promise_is_told_in_every_form(broken: dict[str, An
 @pytest.mark.parametrize(
     ("usage", "is_fine"),
     [
-        (Usage("web", 100, 118, 130, 0.1), True),
-        (Usage("web", 100, 121, 130, 0.1), False),
-        (Usage("worker-sweep, a child", 100, 100, 121, 0.0), False),
+        (Usage("web", 100, 134, 140, 0.1, 40), True),
+        (Usage("web", 100, 136, 140, 0.1, 5), False),
+        (Usage("web", 100, 110, 110, 0.4, 20), True),
+        (Usage("web", 100, 110, 110, 0.4, 40), False),
+        (Usage("worker-sweep, a child", 100, 100, 121, 0.0, 5), False),
     ],
 )
 def test_a_process_that_grows_or_is_too_large_is_told(usage: Usage, is_fine: bool) -> None:

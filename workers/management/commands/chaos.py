@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import sys
 import time
@@ -89,7 +90,9 @@ def _chosen(options: dict[str, Any]) -> list[Fault]:
     wanted = options["only"] or [fault.name for fault in FAULTS if fault.is_short or not options["short"]]
     if unknown := sorted(set(wanted) - known.keys()):
         raise CommandError(f"no fault {', '.join(unknown)}; there are: {', '.join(known)}", returncode=2)
-    return [known[name] for name in wanted]
+    chosen = [known[name] for name in wanted]
+    # The next candle may be a minute away.
+    return [dataclasses.replace(fault, at=("sweep",)) for fault in chosen] if options["short"] else chosen
 
 
 def _count(text: str) -> int:
