@@ -151,7 +151,7 @@ class WebProcess:
             ws_per_message_deflate=False,
             lifespan="on",
             loop=cast("Any", loop),
-            log_level="warning",
+            log_config=None,  # the tests' own logging stays as it is
             timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)

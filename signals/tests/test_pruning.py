@@ -24,12 +24,16 @@ SECOND = timedelta(seconds=1)
 
 @pytest.fixture
 def no_partitions_left(transactional_db: None) -> Iterator[None]:
-    """Emptying tables leaves partitions standing: these are of a year that no other test uses."""
-    partitions._known.clear()
+    """Emptying tables leaves partitions standing: those of the tests before, and these."""
+
+    def drop_all() -> None:
+        for table in (RESULTS, RECEIPTS):
+            drop_partitions(table, before=datetime(2099, 1, 1, tzinfo=UTC))
+        partitions._known.clear()
+
+    drop_all()
     yield
-    for table in (RESULTS, RECEIPTS):
-        drop_partitions(table, before=datetime(2099, 1, 1, tzinfo=UTC))
-    partitions._known.clear()
+    drop_all()
 
 
 def make_sweep(slot: datetime, status: str = Sweep.Status.CLOSED) -> Sweep:

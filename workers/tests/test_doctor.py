@@ -76,7 +76,7 @@ def test_for_people_it_is_drawn_without_colours_where_no_terminal_reads() -> Non
 
 
 def test_without_settings_it_says_what_is_missing_and_cannot_run() -> None:
-    done = doctor(SECRET_KEY="", RUN_FOLDER="/nowhere")
+    done = doctor(SECRET_KEY="", BORITRADER_BUILD="", RUN_FOLDER="/nowhere")
 
     assert done.returncode == 2
     assert done.stderr.startswith("SECRET_KEY is not set.")
