@@ -22,8 +22,9 @@ class Algorithm:
     - `lines(candles, parameters)`: the indicator lines, float64 arrays as long as the candles, NaN where undefined. The
       first one is the value (`value_label`), which explains the signals.
     - `rule(candles, lines, parameters)`: entries and exits, two boolean arrays of the lines' shape. An element may
-      depend on its own candle and older ones only. Time is the last axis: a sweep asks for many tickers at once, and then
-      every array has a leading axis of them.
+      depend on its own candle and the last few before it, such as the last that was not tied: it is shown the newest 100
+      at most (engine.evaluate.RULE_SPAN). Time is the last axis: a sweep asks for many tickers at once, and then every
+      array has a leading axis of them, so nothing may be taken along the first (no np.roll, no len).
     - `lookback(parameters)`: candles a verdict needs, its own included, so that older ones change nothing above 1e-9.
     - `ordered`: groups of parameter names whose values must grow from left to right, such as (("fast", "slow"),).
     - `version`: to be raised whenever the same candles and parameters may give another verdict.

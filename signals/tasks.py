@@ -38,6 +38,8 @@ from signals.services.sweeps import (
 logger = logging.getLogger(__name__)
 
 READINESS_POLL = 0.05  # seconds
+# Late slots that one look sends: twenty at once would stand in front of the present one.
+LATE_AT_ONCE = 4
 
 
 @shared_task(bind=True)
@@ -85,8 +87,9 @@ def evaluate_tickers(*, sweep_id: int, ticker_ids: Sequence[int], **unknown: Any
     latest = load_latest(configuration_ids=[one.pk for one in plan.configurations], ticker_ids=ticker_ids)
     started = time.perf_counter()
     outcomes = evaluate(plan=plan, ticker_ids=ticker_ids, candles=series, latest=latest)
+    milliseconds = (time.perf_counter() - started) * 1000 / len(outcomes)
     for outcome in outcomes:
-        outcome.duration_ms = (time.perf_counter() - started) * 1000 / len(outcomes)
+        outcome.duration_ms = milliseconds
     written = write_outcomes(plan=plan, outcomes=outcomes, now=datetime.now(UTC))
     publish(deliveries_of(plan=plan, written=written))
 
@@ -101,9 +104,10 @@ def close_sweeps(**unknown: Any) -> None:
             logger.exception("%s could not be looked after; the next look tries again", sweep)
     market_now, now = clock.now(), datetime.now(UTC)
     record_missed_slots(market_now=market_now, now=now)
-    for slot in overdue_slots(market_now=market_now):
-        if lateness(slot=slot, timeframes=central_timeframes(), now=now) == "":  # else it is looked at again
-            central_sweep.apply_async(kwargs={"slot": slot.isoformat()}, expires=10)
+    if not Sweep.objects.central().open().exists():  # late ones wait for what is at work, and come a few at a time
+        for slot in overdue_slots(market_now=market_now)[:LATE_AT_ONCE]:
+            if lateness(slot=slot, timeframes=central_timeframes(), now=now) == "":  # else it is looked at again
+                central_sweep.apply_async(kwargs={"slot": slot.isoformat()}, expires=10)
 
 
 def _close_or_send_again(sweep: Sweep) -> None:
@@ -170,4 +174,5 @@ def _fan_out(sweep: Sweep, ticker_ids: Sequence[int], *, queue: str, size: int) 
                 queue=queue,
                 expires=expires,
                 producer=producer,
+                headers={"slot": sweep.slot.isoformat(), "feed": sweep.feed},  # for the log of whoever takes it
             )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -45,7 +47,7 @@ class Plan:
     central_ids: frozenset[int]  # those of the configurations that the central feed runs
     owner_id: int | None  # the premium user whose feed it is
     complained_of: set[int] = field(default_factory=set, compare=False)  # configurations whose failure is in the log
-    too_slow: set[int] = field(default_factory=set, compare=False)  # those that used up a task's time limit
+    too_slow: set[str] = field(default_factory=set, compare=False)  # algorithms that used up a task's time limit
 
     @property
     def slot_ms(self) -> int:
@@ -130,7 +132,8 @@ class TickerOutcome:
         if self.status is TickerRun.Status.OK or (
             self.status is TickerRun.Status.STALE and status is TickerRun.Status.FAILED
         ):
-            self.status, self.error = status, error[:300]
+            # What an algorithm says of itself may be anything; Postgres takes text without NUL.
+            self.status, self.error = status, error.encode(errors="replace").decode().replace("\0", "")[:300]
 
 
 class Fresh(NamedTuple):
@@ -172,14 +175,14 @@ def evaluate(
     """
     outcomes = {ticker_id: TickerOutcome(ticker_id) for ticker_id in ticker_ids}
     fresh = {timeframe: _fresh(plan, candles[timeframe], outcomes.values()) for timeframe in sorted(plan.timeframes)}
-    panels = Panels()
+    judging = _Judging(plan)
     for configuration in plan.configurations:
         debts = [
             debt
             for one in fresh[configuration.timeframe]
             if (debt := _debt(one, latest.get((configuration.id, one.outcome.ticker_id)))) is not None
         ]
-        _settle(plan, configuration, debts, panels)
+        judging.settle(configuration, debts)
     return list(outcomes.values())
 
 
@@ -228,52 +231,80 @@ def _debt(fresh: Fresh, known: Known | None) -> Debt | None:
     return Debt(outcome, series, start, known.signal if is_known else None)
 
 
-def _settle(plan: Plan, configuration: Configuration, debts: Sequence[Debt], panels: Panels) -> None:
-    """Judges what a configuration owes: all tickers together, or one by one where any of them fails.
-
-    This is the one plug-in boundary: whatever an algorithm does costs it alone, on the tickers on which it does it.
+class _Judging:
+    """The judging of one task. The one plug-in boundary: whatever an algorithm does costs it alone, on the tickers on
+    which it does it; one that does not come back also costs the others their turn in this task, once in a sweep.
     """
-    if not debts:
-        return
-    if configuration.id in plan.too_slow:
-        _fail(configuration, debts, "took a task's whole time limit before")
-        return
-    try:
-        judged = _judge(configuration, debts, panels)
-    except SoftTimeLimitExceeded:
-        _give_up(plan, configuration, debts)
-        return
-    except Exception:
-        logger.debug("%s fails: its tickers one by one", configuration, exc_info=True)
-        for debt in debts:
-            _settle_alone(plan, configuration, debt, panels)
-        return
-    for debt, verdicts_owed in zip(debts, judged, strict=True):
-        _add(configuration, debt, verdicts_owed)
 
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._panels = Panels()
+        self._seconds: defaultdict[str, float] = defaultdict(float)  # by algorithm
+        self._is_out_of_time = False
 
-def _settle_alone(plan: Plan, configuration: Configuration, debt: Debt, panels: Panels) -> None:
-    if configuration.id in plan.too_slow:
-        _fail(configuration, [debt], "took a task's whole time limit before")
-        return
-    try:
-        [judged] = _judge(configuration, [debt], panels)
-    except SoftTimeLimitExceeded:
-        _give_up(plan, configuration, [debt])
-    except Exception as error:
-        if configuration.id not in plan.complained_of:  # an algorithm that always fails is told of once a sweep
-            plan.complained_of.add(configuration.id)
-            logger.exception("%s failed on ticker %d at %s", configuration, debt.outcome.ticker_id, plan.slot)
-        _fail(configuration, [debt], f"{type(error).__name__}: {error}")
-    else:
-        _add(configuration, debt, judged)
+    def settle(self, configuration: Configuration, debts: Sequence[Debt]) -> None:
+        """Judges what a configuration owes: all tickers together, or one by one where any of them fails."""
+        if not debts or self._is_left_out(configuration, debts):
+            return
+        try:
+            judged = self._judge(configuration, debts)
+        except SoftTimeLimitExceeded:
+            self._give_up(configuration, debts)
+        except Exception:
+            logger.debug("%s fails: its tickers one by one", configuration, exc_info=True)
+            for debt in debts:
+                self._settle_alone(configuration, debt)
+        else:
+            for debt, verdicts_owed in zip(debts, judged, strict=True):
+                _add(configuration, debt, verdicts_owed)
 
+    def _settle_alone(self, configuration: Configuration, debt: Debt) -> None:
+        if self._is_left_out(configuration, [debt]):
+            return
+        try:
+            [judged] = self._judge(configuration, [debt])
+        except SoftTimeLimitExceeded:
+            self._give_up(configuration, [debt])
+        except Exception as error:
+            if configuration.id not in self._plan.complained_of:  # one that always fails is told of once a sweep
+                self._plan.complained_of.add(configuration.id)
+                logger.exception("%s failed on ticker %d at %s", configuration, debt.outcome.ticker_id, self._plan.slot)
+            _fail(configuration, [debt], f"{type(error).__name__}: {_words_of(error)}")
+        else:
+            _add(configuration, debt, judged)
 
-def _give_up(plan: Plan, configuration: Configuration, debts: Sequence[Debt]) -> None:
-    """The algorithm does not come back: it is not asked again in this sweep by this process, the others go on."""
-    plan.too_slow.add(configuration.id)
-    logger.error("%s at %s does not come back: left out until the next sweep", configuration, plan.slot)
-    _fail(configuration, debts, "does not come back: stopped by the time limit")
+    def _judge(self, configuration: Configuration, debts: Sequence[Debt]) -> list[list[Verdict]]:
+        """The verdicts of each debt's `ends`. Raises whatever the algorithm raises."""
+        started = time.perf_counter()
+        try:
+            algorithm = registry.get(configuration.algorithm_id)
+            wanted = [debt.ends for debt in debts]
+            ends = [end for of_debt in wanted for end in of_debt]
+            panel = self._panels.get(ends, algorithm.lookback(configuration.parameters))
+            found = iter(verdicts(algorithm, configuration.parameters, panel))
+            return [list(islice(found, len(of_debt))) for of_debt in wanted]
+        finally:
+            self._seconds[configuration.algorithm_id] += time.perf_counter() - started
+
+    def _is_left_out(self, configuration: Configuration, debts: Sequence[Debt]) -> bool:
+        if configuration.algorithm_id in self._plan.too_slow:
+            _fail(configuration, debts, "took a task's time before; left out until the next sweep")
+        elif self._is_out_of_time:
+            _fail(configuration, debts, "no time left in this task; the next sweep makes up for it")
+        else:
+            return False
+        return True
+
+    def _give_up(self, configuration: Configuration, debts: Sequence[Debt]) -> None:
+        """The time limit struck, which it does once in a task: what there is must be written now.
+
+        Blamed is the algorithm that took the most, and not the one whose turn it happened to be.
+        """
+        self._is_out_of_time = True
+        slowest, seconds = max(self._seconds.items(), key=lambda item: item[1])
+        self._plan.too_slow.add(slowest)
+        logger.error("%s took %.0f s at %s: left out until the next sweep", slowest, seconds, self._plan.slot)
+        _fail(configuration, debts, f"stopped by the time limit, of which {slowest} took {seconds:.0f} s")
 
 
 def _fail(configuration: Configuration, debts: Sequence[Debt], problem: str) -> None:
@@ -281,15 +312,12 @@ def _fail(configuration: Configuration, debts: Sequence[Debt], problem: str) -> 
         debt.outcome.note(TickerRun.Status.FAILED, f"{configuration.algorithm_id}: {problem}")
 
 
-def _judge(configuration: Configuration, debts: Sequence[Debt], panels: Panels) -> list[list[Verdict]]:
-    """The verdicts of each debt's `ends`. Raises whatever the algorithm raises."""
-    algorithm = registry.get(configuration.algorithm_id)
-    wanted = [debt.ends for debt in debts]
-    ends = [end for of_debt in wanted for end in of_debt]
-    found = iter(
-        verdicts(algorithm, configuration.parameters, panels.get(ends, algorithm.lookback(configuration.parameters)))
-    )
-    return [list(islice(found, len(of_debt))) for of_debt in wanted]
+def _words_of(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:
+        logger.exception("an algorithm's error cannot be put into words")
+        return "(without words)"
 
 
 def _add(configuration: Configuration, debt: Debt, judged: list[Verdict]) -> None:

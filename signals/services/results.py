@@ -60,6 +60,7 @@ WITH receipt AS (
     SELECT %(slot)s, configuration_id, ticker_id, candle_closed_at, signal, value, price, reason, called_signal, called_at
     FROM verdict
     WHERE is_newest AND (SELECT count(*) FROM result) >= 0
+    ORDER BY configuration_id, ticker_id
     ON CONFLICT (configuration_id, ticker_id) DO UPDATE SET
         slot = excluded.slot, candle_closed_at = excluded.candle_closed_at, signal = excluded.signal,
         value = excluded.value, price = excluded.price, reason = excluded.reason,

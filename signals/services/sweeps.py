@@ -107,7 +107,8 @@ def _covered(preferences: Sequence[AlgorithmPreferences]) -> list[int]:
 def overdue_slots(*, market_now: datetime) -> list[datetime]:
     """The recent central slots that nobody has opened, oldest first: messages were lost, or there was no beat.
 
-    None before the first sweep but the newest, and none while the operator has stopped the feed.
+    None before the first sweep but the newest. None while the operator has stopped the feed; when it goes on, those of
+    the pause are late, too.
     """
     timetable = _running_timetable()
     if timetable is None:
@@ -128,7 +129,11 @@ def record_missed_slots(*, market_now: datetime, now: datetime) -> None:
     before = Sweep.objects.central().filter(slot__lt=oldest).order_by("-slot").first()
     if before is None:
         return
-    slots = instants_between(timetable, after=max(before.slot, oldest - settings.SWEEP_RETENTION), before=oldest)
+    # From a little before that one: a slot may have been lost just before the product was stopped.
+    first = Sweep.objects.central().earliest("slot").slot
+    since = max(first, _recent_slots(timetable, before.slot)[0], oldest - settings.SWEEP_RETENTION)
+    opened = set(Sweep.objects.central().filter(slot__gte=since).values_list("slot", flat=True))
+    slots = [slot for slot in instants_between(timetable, after=since, before=oldest) if slot not in opened]
     note = "nobody ran it: the product was stopped, its schedule disabled, or the market's data not there"
     missed = [
         Sweep(feed=CENTRAL, slot=slot, status=Sweep.Status.MISSED, note=note, started_at=now, closed_at=now)

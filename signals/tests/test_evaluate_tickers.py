@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -13,13 +14,14 @@ from accounts.models import User
 from engine import registry
 from engine.algorithm import Algorithm, Lines
 from engine.candles import CATCH_UP, Candles
-from engine.evaluate import verdict
+from engine.evaluate import Panel, Verdict, verdict, verdicts
 from engine.parameters import Parameters
 from market.connection import live_store
 from market.models import Ticker
 from market.store import CandleStore
 from signals.models import Algorithm as AlgorithmRow
 from signals.models import AlgorithmPreferences, Call, LatestSignal, SignalResult, Sweep, TickerRun
+from signals.services import evaluation
 from signals.services.bots import get_or_create_master_bot
 from signals.services.evaluation import plan_of, to_ms
 from signals.services.results import write_missing
@@ -239,6 +241,41 @@ def test_an_algorithm_that_raises_on_one_ticker_goes_on_with_the_others(
     assert SignalResult.objects.count() == 3 * ALGORITHMS * CATCH_UP + 2 * CATCH_UP
 
 
+@pytest.mark.parametrize("words", ["a NUL \0 in it", "half a character \ud800", "x" * 1_000])
+def test_whatever_an_algorithm_says_of_its_failure_can_be_written(
+    tickers: list[Ticker], own_algorithm: Callable[[Lining], None], words: str
+) -> None:
+    def raises(candles: Candles, parameters: Parameters) -> Lines:
+        raise ValueError(words)
+
+    own_algorithm(raises)
+    sweep = open_sweep(NOON)
+
+    evaluate_tickers(sweep_id=sweep.pk, ticker_ids=sweep.ticker_ids)
+
+    assert {error[:15] for error in TickerRun.objects.values_list("error", flat=True)} == {"own: ValueError"}
+    assert SignalResult.objects.count() == 3 * ALGORITHMS * CATCH_UP
+
+
+def test_a_failure_that_cannot_even_be_told_costs_nothing_more(
+    tickers: list[Ticker], own_algorithm: Callable[[Lining], None]
+) -> None:
+    class Unspeakable(Exception):
+        def __str__(self) -> str:
+            raise KeyError("words")
+
+    def raises(candles: Candles, parameters: Parameters) -> Lines:
+        raise Unspeakable
+
+    own_algorithm(raises)
+    sweep = open_sweep(NOON)
+
+    evaluate_tickers(sweep_id=sweep.pk, ticker_ids=sweep.ticker_ids)
+
+    assert set(TickerRun.objects.values_list("error", flat=True)) == {"own: Unspeakable: (without words)"}
+    assert SignalResult.objects.count() == 3 * ALGORITHMS * CATCH_UP
+
+
 def test_an_algorithm_that_does_not_come_back_is_left_out_for_the_rest_of_the_sweep(
     tickers: list[Ticker], own_algorithm: Callable[[Lining], None]
 ) -> None:
@@ -246,6 +283,7 @@ def test_an_algorithm_that_does_not_come_back_is_left_out_for_the_rest_of_the_sw
 
     def hangs(candles: Candles, parameters: Parameters) -> Lines:
         asked.append(candles)
+        time.sleep(0.5)
         raise SoftTimeLimitExceeded  # as Celery does in the middle of it
 
     own_algorithm(hangs)
@@ -255,10 +293,32 @@ def test_an_algorithm_that_does_not_come_back_is_left_out_for_the_rest_of_the_sw
         evaluate_tickers(sweep_id=sweep.pk, ticker_ids=[ticker.pk])
 
     errors = list(TickerRun.objects.order_by("ticker").values_list("error", flat=True))
-    assert errors[0] == "own: does not come back: stopped by the time limit"
-    assert errors[1:] == ["own: took a task's whole time limit before"] * 2
+    assert errors[0].startswith("own: stopped by the time limit, of which own took ")
+    assert errors[1:] == ["own: took a task's time before; left out until the next sweep"] * 2
     assert len(asked) == 1
     assert SignalResult.objects.count() == 3 * ALGORITHMS * CATCH_UP
+
+
+def test_the_time_limit_is_blamed_on_who_took_the_time_and_what_there_is_is_written(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *_, slow, struck, _ = plan_of(sweep.pk).configurations
+
+    def judge(algorithm: Algorithm, parameters: Parameters, panel: Panel) -> list[Verdict]:
+        if algorithm.id == slow.algorithm_id:
+            time.sleep(0.5)
+        if algorithm.id == struck.algorithm_id:
+            raise SoftTimeLimitExceeded
+        return verdicts(algorithm, parameters, panel)
+
+    monkeypatch.setattr(evaluation, "verdicts", judge)
+
+    evaluate_tickers(sweep_id=sweep.pk, ticker_ids=sweep.ticker_ids)
+
+    assert plan_of(sweep.pk).too_slow == {slow.algorithm_id}
+    assert SignalResult.objects.count() == 3 * (ALGORITHMS - 2) * CATCH_UP
+    errors = set(TickerRun.objects.values_list("error", flat=True))
+    assert [error.split(",")[0] for error in errors] == [f"{struck.algorithm_id}: stopped by the time limit"]
 
 
 def test_two_feeds_share_the_verdicts_of_one_configuration(sweep: Sweep, alice: User) -> None:

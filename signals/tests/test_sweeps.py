@@ -115,6 +115,32 @@ def test_older_ones_are_recorded_as_missed_and_not_run(tickers: list[Ticker]) ->
     assert {sweep.closed_at for sweep in missed} == {at}
 
 
+def test_a_slot_that_was_lost_just_before_a_long_stop_is_recorded_too(tickers: list[Ticker]) -> None:
+    open_sweep(NOON)
+    open_sweep(NOON + timedelta(minutes=4))
+
+    record_missed_slots(market_now=NOON + timedelta(hours=2), now=NOON)
+
+    missed = Sweep.objects.filter(status=Sweep.Status.MISSED).values_list("slot", flat=True)
+    assert NOON + timedelta(minutes=2) in missed
+    assert NOON + timedelta(minutes=4) not in missed
+
+
+def test_late_slots_come_a_few_at_a_time_and_wait_for_what_is_at_work(tickers: list[Ticker]) -> None:
+    watermark.publish({"2m": 2**42})
+    newest = latest_instant(EVERY_2_MINUTES, at=datetime.now(UTC) - timedelta(seconds=6))
+    first = open_sweep(newest - timedelta(minutes=20))
+
+    close_sweeps()
+    assert [task for task in queued("sweep") if "slot" in task] == []
+
+    Sweep.objects.filter(pk=first.pk).update(status=Sweep.Status.CLOSED)
+    close_sweeps()
+
+    slots = [task["slot"] for task in queued("sweep") if "slot" in task]
+    assert slots == [(first.slot + number * timedelta(minutes=2)).isoformat() for number in range(1, 5)]
+
+
 def test_a_late_slot_gets_the_verdicts_of_its_own_candles(tickers: list[Ticker]) -> None:
     late, newest = NOON, NOON + timedelta(minutes=2)
     slots = {}
