@@ -17,24 +17,25 @@ from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
 from django.conf import settings  # noqa: E402
 
+from boritrader.turnstile import Turnstile  # noqa: E402
 from boritrader.urls import websocket_urlpatterns  # noqa: E402
 from live.auth import SessionAuth  # noqa: E402
 from live.frames import Delivery  # noqa: E402
 from live.layer import LiveChannelLayer  # noqa: E402
-from live.lifespan import Lifespan  # noqa: E402
+from live.lifespan import Lifespan, urgent_threads  # noqa: E402
 from live.relay import Relay  # noqa: E402
 from signals.services import delivery  # noqa: E402
 from watch.addresses import Addresses  # noqa: E402
 from watch.alarm import Alarm  # noqa: E402
 
-addresses = Addresses(http)
+addresses = Addresses(Turnstile(http, places=settings.WEB_REQUESTS_AT_ONCE))
 
 
 async def run_relay() -> None:
     """Delivers to the sockets of this process whatever is published, and what Postgres knows beyond that."""
     layer = get_channel_layer()
     assert isinstance(layer, LiveChannelLayer)
-    ask = database_sync_to_async(delivery.catch_up, thread_sensitive=False)
+    ask = database_sync_to_async(delivery.catch_up, thread_sensitive=False, executor=urgent_threads())
 
     async def catch_up(told: delivery.Told | None) -> tuple[list[Delivery], delivery.Told]:
         return await ask(told, now=datetime.now(UTC))

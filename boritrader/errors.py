@@ -12,7 +12,7 @@ from sentry_sdk.integrations.celery import CeleryIntegration
 from sentry_sdk.integrations.django import DjangoIntegration
 from sentry_sdk.integrations.logging import LoggingIntegration
 
-from boritrader.logs import known_secrets, without_secrets
+from boritrader.logs import cleaned, known_secrets
 
 if TYPE_CHECKING:
     from sentry_sdk.types import Event, Hint
@@ -49,21 +49,10 @@ def _is_in_event_loop() -> bool:
 
 
 def _scrub(event: Event, hint: Hint) -> Event:
-    cleaned: Event = _cleaned(event, known_secrets())
-    return cleaned
+    found: Event = cleaned(event, known_secrets())
+    return found
 
 
 def _scrub_breadcrumb(crumb: dict[str, Any], hint: Hint) -> dict[str, Any]:
-    cleaned: dict[str, Any] = _cleaned(crumb, known_secrets())
-    return cleaned
-
-
-def _cleaned(value: Any, secrets: set[str]) -> Any:
-    """The same without secrets, however deep they are."""
-    if isinstance(value, str):
-        return without_secrets(value, secrets)
-    if isinstance(value, dict):
-        return {key: _cleaned(one, secrets) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_cleaned(one, secrets) for one in value]
-    return value
+    found: dict[str, Any] = cleaned(crumb, known_secrets())
+    return found

@@ -88,7 +88,6 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "boritrader.turnstile.Turnstile",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -127,6 +126,7 @@ DATABASES: dict[str, dict[str, Any]] = {
         )
     )
 }
+_URL_OPTIONS: dict[str, Any] = DATABASES["default"].get("OPTIONS", {})  # such as ?sslmode=require
 PROCESS_NAME = env.str("PROCESS_NAME", default="boritrader")
 # Of each web process: so many connections it takes at most for pages. See workers.connections and doctor.
 WEB_REQUESTS_AT_ONCE = env.int("WEB_REQUESTS_AT_ONCE", default=30)
@@ -143,9 +143,10 @@ DATABASES["default"] |= {
         "keepalives_count": 3,
         "tcp_user_timeout": 20_000,
         "application_name": PROCESS_NAME,
-        # Behind PgBouncer this is ignored, and the role's own count: docs/OPERATIONS.md.
-        "options": time_outs(PROCESS_NAME).options(),
-        **DATABASES["default"].get("OPTIONS", {}),  # what the URL says, such as ?sslmode=require
+        **_URL_OPTIONS,
+        # Ours and what the URL adds, such as a search_path. Behind PgBouncer this is ignored, and the role's own count:
+        # docs/OPERATIONS.md.
+        "options": f"{time_outs(PROCESS_NAME).options()} {_URL_OPTIONS.get('options', '')}".rstrip(),
     },
     # PgBouncer gives the next statement another connection, on which no cursor is open.
     "DISABLE_SERVER_SIDE_CURSORS": env.bool("BEHIND_PGBOUNCER", default=False),
@@ -277,7 +278,7 @@ LOGGING = {
 
 # --- Seen from outside ------------------------------------------------------------------------------------------------------------------
 
-# Lets other machines read /metrics: Authorization: Bearer <token>. Without it only this machine may.
+# Who may read /metrics: Authorization: Bearer <token>. Without it only this machine may.
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 # Where people and the operator's mails find the pages.
 _OWN_ADDRESS = f"{f'[{WEB_HOST}]' if ':' in WEB_HOST else WEB_HOST}:{env.int('WEB_PORT', default=8000)}"

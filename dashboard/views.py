@@ -95,11 +95,5 @@ def _renew_pages(user: User) -> None:
     transaction.on_commit(lambda: publish([(user_group(user.pk), frame)]))
 
 
-@require_safe
-def show_health(request: HttpRequest) -> HttpResponse:
-    """The address of former versions: what it said is at /readyz now."""
-    return redirect("/readyz", permanent=True)
-
-
 def _plan(request: HttpRequest) -> Entitlements:
     return entitlements(cast("User", request.user), now=timezone.now())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from http.cookies import CookieError, SimpleCookie
+import re
 from importlib import import_module
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from channels.db import database_sync_to_async
 from django.conf import settings
@@ -12,7 +12,10 @@ from django.contrib.auth import get_user
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.sessions.backends.base import SessionBase
-from django.http import HttpRequest
+from django.http import HttpRequest, parse_cookie
+
+# As Django makes them. Anything else is no key, and need not be asked for.
+_KEY: Final = re.compile(r"[a-z0-9]{32}")
 
 
 class SessionAuth:
@@ -45,11 +48,7 @@ def user_of(session: SessionBase) -> AbstractBaseUser | AnonymousUser:
 
 
 def _session_key(headers: list[tuple[bytes, bytes]]) -> str | None:
-    for name, value in headers:
-        if name == b"cookie":
-            try:
-                found = SimpleCookie(value.decode("latin-1")).get(settings.SESSION_COOKIE_NAME)
-            except CookieError:
-                return None
-            return None if found is None else found.value
-    return None
+    # As Django reads them for pages: one odd cookie, of whoever else has set it, spoils none of the others.
+    cookies = "; ".join(value.decode("latin-1") for name, value in headers if name == b"cookie")
+    key = parse_cookie(cookies).get(settings.SESSION_COOKIE_NAME, "")
+    return key if _KEY.fullmatch(key) else None

@@ -48,6 +48,7 @@ class LiveConsumer(AsyncWebsocketConsumer, ABC):
     """
 
     recheck_every: ClassVar[float] = 60.0  # seconds between two questions whether the user's rights still hold
+    unanswered_for: ClassVar[float] = 300.0  # seconds a socket may stay while nobody can say whether they do
     give_up_after: ClassVar[float] = GIVE_UP_AFTER  # seconds a reader may take for one frame
 
     @abstractmethod
@@ -183,14 +184,21 @@ class LiveConsumer(AsyncWebsocketConsumer, ABC):
         )
 
     async def _watch_rights(self, user: AbstractBaseUser) -> None:
+        clock = asyncio.get_running_loop().time
+        answered_at = clock()
         while True:
             # A little early, so that sockets that came back together do not ask together for ever.
             await asyncio.sleep(self.recheck_every * random.uniform(0.8, 1.0))
+            ends_at = answered_at + self.unanswered_for
             try:
-                holds = await self.rights_hold(user)
-            except django.db.Error as error:
+                async with asyncio.timeout_at(ends_at):
+                    holds = await self.rights_hold(user)
+            except (django.db.Error, TimeoutError) as error:
                 logger.warning("the rights of a socket could not be checked: %s", type(error).__name__)
-                continue
+                if clock() < ends_at:
+                    continue
+                await self.close(CLOSE_TRY_AGAIN)
+                return
             except Exception:
                 logger.exception("the rights of a socket could not be checked; it is closed")
                 await self.close(CLOSE_FAILED)
@@ -198,6 +206,7 @@ class LiveConsumer(AsyncWebsocketConsumer, ABC):
             if not holds:
                 await self.close(CLOSE_RIGHTS_ENDED)
                 return
+            answered_at = clock()
 
     async def _tell(self, frame: ServerFrame) -> None:
         await self._socket.send(message_of(frame))

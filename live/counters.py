@@ -1,4 +1,4 @@
-"""What this process has delivered, dropped and lost since it started: read by /health/, metrics and the benches."""
+"""What this process has delivered, dropped and lost since it started: read by /readyz, /metrics and the benches."""
 
 from __future__ import annotations
 

@@ -11,15 +11,25 @@ import signal
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from django.db import connection
 
-# The threads in which sockets and the relay ask the database. Few: each takes its turn with the event loop.
+# The threads in which sockets ask the database. Few: each takes its turn with the event loop.
 THREADS: Final = 4
+# Those of the relay and of the check of rights: a rush of new sockets must not keep either waiting.
+URGENT_THREADS: Final = 2
 # For how many seconds such a thread keeps its connection. A new one costs more than most of the questions.
 CONNECTION_AGE: Final = 60
 
 logger = logging.getLogger(__name__)
+
+_urgent: WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadPoolExecutor] = WeakKeyDictionary()
+
+
+def urgent_threads() -> ThreadPoolExecutor | None:
+    """For what must be asked whoever else is asking; None, hence the default ones, where no web process serves."""
+    return _urgent.get(asyncio.get_running_loop())
 
 
 class Lifespan:
@@ -34,13 +44,16 @@ class Lifespan:
 
     async def __call__(self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Any]) -> None:
         await receive()
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "database", _keep_connection))
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(THREADS, "database", _keep_connection))
+        _urgent[loop] = urgent = ThreadPoolExecutor(URGENT_THREADS, "urgent", _keep_connection)
         _spare_collections()
         task = asyncio.create_task(self._watched())
         await send({"type": "lifespan.startup.complete"})
         await receive()
         task.cancel()
         await asyncio.wait({task})
+        urgent.shutdown(wait=False)
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _watched(self) -> None:

@@ -88,7 +88,6 @@ class Relay(Generic[Cursor]):
         self._delivered = Delivered()
         self._look = asyncio.Event()
         self._pause = _SHORTEST_PAUSE
-        self._handed = 0  # frames handed to sockets since the last closing in the log
 
     async def run(self) -> None:
         """Runs until cancelled. Neither Redis nor Postgres being away ends it."""
@@ -168,7 +167,7 @@ class Relay(Generic[Cursor]):
         if not self._delivered.add(frame.identity):
             counters.repeated += 1
             return False
-        self._handed += self._layer.deliver(group, frame)
+        self._layer.deliver(group, frame)
         return True
 
     def _log_closing(self, group: str, frame: EncodedFrame) -> None:
@@ -176,12 +175,7 @@ class Relay(Generic[Cursor]):
         _, _, feed = cast("tuple[str, str, str]", frame.key)
         slot = datetime.fromtimestamp(frame.order / 1000, UTC).isoformat()
         level = logging.DEBUG if is_private(group) else logging.INFO
-        logger.log(
-            level,
-            "sweep closed; frames handed to sockets of this process",
-            extra={"feed": feed, "slot": slot, "frames": self._handed},
-        )
-        self._handed = 0
+        logger.log(level, "sweep closed, and the sockets of this process told", extra={"feed": feed, "slot": slot})
 
     async def _refill(self) -> None:
         cursor: Cursor | None = None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import ParamSpec, TypeVar, cast
 
+import django.db
 from channels.db import database_sync_to_async
 from django.contrib.auth.base_user import AbstractBaseUser
 
@@ -14,6 +16,7 @@ from accounts.models import User
 from billing.entitlements import entitlements
 from live.auth import new_session, user_of
 from live.consumers import LiveConsumer
+from live.lifespan import urgent_threads
 from live.messages import Pair, RefusedPair, ServerFrame
 from live.together import Together
 from market import clock
@@ -24,6 +27,7 @@ from signals.services.rights import SocketOwner, rights_stamps
 P = ParamSpec("P")
 R = TypeVar("R")
 
+logger = logging.getLogger(__name__)
 
 # Seconds after which the rights are checked whole although their stamp is the same: should it ever leave something out.
 STAMP_HOLDS_FOR = 900.0
@@ -82,7 +86,13 @@ def _in_thread(function: Callable[P, R]) -> Callable[P, Awaitable[R]]:
 
 
 async def _find_stamps(owners: Sequence[SocketOwner]) -> Mapping[SocketOwner, str]:
-    return await _in_thread(rights_stamps)(owners=owners, now=datetime.now(UTC))
+    try:
+        find = database_sync_to_async(rights_stamps, thread_sensitive=False, executor=urgent_threads())
+        return await find(owners=owners, now=datetime.now(UTC))
+    except django.db.Error as error:
+        # Without a stamp each is checked whole: should this one query fail for ever, nobody keeps rights for ever.
+        logger.warning("the rights of %d sockets are checked one by one: %s", len(owners), type(error).__name__)
+        return {}
 
 
 _stamps: Together[SocketOwner, str] = Together(_find_stamps)

@@ -11,6 +11,7 @@ import ipaddress
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 
@@ -28,7 +29,7 @@ Reply = tuple[int, str, bytes]
 # What proxies add. A request that has one of these was not made on this machine, whoever seems to have sent it.
 FORWARDED = {b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"}
 TEXT, JSON = "text/plain; charset=utf-8", "application/json"
-NOT_FOR_YOU = b"From this machine, or with the header Authorization: Bearer <METRICS_TOKEN>.\n"
+NOT_FOR_YOU = b"With the header Authorization: Bearer <METRICS_TOKEN>; where none is set, from this machine.\n"
 
 
 class Addresses:
@@ -43,7 +44,7 @@ class Addresses:
         match scope["path"]:
             case "/livez":
                 await _answer(scope, send, (200, TEXT, b"ok\n"))
-            case "/readyz" | "/readyz/":
+            case "/readyz" | "/readyz/" | "/health" | "/health/":  # the last two: of former versions
                 await _answer(scope, send, await self._ready(serving_only=False))
             case "/readyz/web":
                 await _answer(scope, send, await self._ready(serving_only=True))
@@ -64,19 +65,28 @@ class Addresses:
 
 
 def may_read_metrics(scope: Scope, *, token: str, is_behind_proxy: bool) -> bool:
-    """Whoever has the token; without it a program on this machine, where no proxy stands in front of us.
+    """Whoever has the token. Where there is none, a program on this machine, if no proxy stands in front of us.
 
     Behind one every visitor seems to come from the proxy's machine. So where TLS ends in front (HTTPS=1), and for each
-    request that carries a proxy's headers, the address counts for nothing.
+    request that carries a proxy's headers, the address counts for nothing. And the request must be for this machine by
+    name: else a page of somebody else could have a browser here ask, by a name that it lets point to us.
     """
     headers: dict[bytes, bytes] = dict(scope["headers"])
-    scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-    if token and scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), token.encode()):
-        return True
+    if token:
+        scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), token.encode())
     if is_behind_proxy or FORWARDED & headers.keys():
         return False
     try:
-        return ipaddress.ip_address((scope.get("client") or ("", 0))[0]).is_loopback
+        asked_for = urlsplit(f"//{headers.get(b'host', b'').decode('latin-1')}").hostname or ""
+    except ValueError:
+        return False
+    return _is_loopback((scope.get("client") or ("", 0))[0]) and (asked_for == "localhost" or _is_loopback(asked_for))
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
     except ValueError:
         return False
 

@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from smtplib import SMTPException
 from typing import Final
 
@@ -49,6 +49,7 @@ class Alarm:
         self._readiness = readiness
         self._every = every
         self._patience = patience
+        self._unseen_after = timedelta(seconds=every + patience)
         self._begins_at = time.monotonic() + warm_up
         self._since: dict[str, float] = {}
         self._database_told_at: float | None = None
@@ -70,14 +71,18 @@ class Alarm:
         if time.monotonic() < self._begins_at:
             return
         self._reasons = self._lasting(await self._readiness.report())
-        await self._telling.ask()
+        answer = await self._telling.ask()
+        if answer.problem:
+            logger.error("incidents are not written down or told: %s", answer.problem)
 
     def _lasting(self, report: Report) -> dict[str, str | None]:
         """The reasons that have been there long enough to count; a younger one is as good as unknown."""
         now = time.monotonic()
         found: dict[str, str | None] = {}
         for part, reason in report.reasons.items():
-            if not reason:
+            if reason is None:  # unknown: what was seen before may still be so
+                found[part] = None
+            elif not reason:
                 self._since.pop(part, None)
                 found[part] = reason
             else:
@@ -96,11 +101,12 @@ class Alarm:
             return
         known = {part: reason for part, reason in reasons.items() if part in Incident.Part.values}
         now = datetime.now(UTC)
-        incidents.note(reasons=known, process=this_process(), now=now)
+        incidents.note(reasons=known, process=this_process(), now=now, unseen_after=self._unseen_after)
         if settings.OPERATOR_EMAILS:
-            for incident in incidents.claim_telling(now=now):
-                if _send(*mail_about(incident)):
-                    incidents.note_told(incident=incident, now=datetime.now(UTC))
+            while incident := incidents.claim_telling(now=datetime.now(UTC)):
+                if not _send(*mail_about(incident)):
+                    return  # whom the mail server refuses now it refuses next
+                incidents.note_told(incident=incident, now=datetime.now(UTC))
 
     def _tell_of_database(self, reason: str) -> None:
         told_at, now = self._database_told_at, time.monotonic()

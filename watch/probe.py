@@ -11,12 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from django.db import DatabaseError, InterfaceError, connections
+from django.db import DatabaseError, InterfaceError, OperationalError, connections
 from redis import RedisError
 
 T = TypeVar("T")
 
-UNREACHABLE = (DatabaseError, InterfaceError, RedisError, OSError)
+# Anything else, a permission denied say, is a fault of ours or of the installation, and is logged.
+UNREACHABLE = (OperationalError, InterfaceError, RedisError, OSError)
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ class Probe(Generic[T]):
             logger.exception("a look at how we are has failed")
             answer = Answer(None, "could not be looked at: see the log", time.monotonic() - started)
         finally:
-            with contextlib.suppress(*UNREACHABLE):
+            with contextlib.suppress(DatabaseError, *UNREACHABLE):
                 connections.close_all()  # of this thread
         with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
             loop.call_soon_threadsafe(self._settle, answer)

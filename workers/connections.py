@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 # Left free: three that Postgres keeps for its superuser, a backup, an operator's psql.
 SPARE_CONNECTIONS = 10
-# asyncio's pool of threads, in which sockets and the relay ask: as large as it gets on any machine.
-WEB_THREADS = 32
+# Threads of their own in each web process: for readiness, for the metrics, for the incidents.
+WATCHING_THREADS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +47,20 @@ def time_outs(process: str) -> TimeOuts:
 
 
 def most_connections(
-    *, requests_at_once: int, webs: int = 1, sweep_workers: int = 1, other_workers: int = 1, concurrency: int = 2
+    *,
+    requests_at_once: int,
+    socket_threads: int,
+    webs: int = 1,
+    sweep_workers: int = 1,
+    other_workers: int = 1,
+    concurrency: int = 2,
 ) -> dict[str, int]:
     """The most connections each kind of process can open at once, by the beginning of its PROCESS_NAME.
 
-    `requests_at_once` is settings.WEB_REQUESTS_AT_ONCE, of each web process; `concurrency` is Celery's `-c`. Their sum
-    must stay SPARE_CONNECTIONS below Postgres' max_connections.
+    `requests_at_once` is settings.WEB_REQUESTS_AT_ONCE and `socket_threads` is live.lifespan.THREADS + URGENT_THREADS, both of
+    each web process; `concurrency` is Celery's `-c`. Their sum must stay SPARE_CONNECTIONS below Postgres' max_connections.
     """
-    web = requests_at_once + WEB_THREADS + 1  # one thread of Channels looks up who opens a socket
+    web = requests_at_once + socket_threads + WATCHING_THREADS
     worker = concurrency + 1  # the parent's, which is asked by whoever inspects it
     return {
         "web": webs * web,

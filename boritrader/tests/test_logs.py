@@ -3,11 +3,13 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from urllib.parse import urlsplit
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus, urlsplit
 
 import pytest
 import structlog
 from django.conf import settings as real_settings
+from pytest_django import Settings
 
 from boritrader.logs import LineFormatter, without_secrets
 
@@ -109,6 +111,21 @@ def test_no_secret_of_this_installation_is_written_wherever_it_stands(is_json: b
         "Cookie: sessionid=hunter2; theme=dark",
         "Authorization: Bearer hunter2",
         "GET /hook?token=hunter2&x=1",
+        "DB_PASSWORD=hunter2",
+        "SECRET_KEY=hunter2",
+        "AWS_ACCESS_KEY: hunter2",
+        "client_secret=hunter2&x=1",
+        "access_token=hunter2",
+        "new_password1=hunter2&new_password2=hunter2",
+        "csrfmiddlewaretoken=hunter2&username=alice",
+        "{'session_key': 'hunter2'}",
+        "X-CSRFToken: hunter2",
+        "password='one more hunter2' user=x",
+        'DB_PASSWORD="one \\" more hunter2"',
+        r"{\"password\": \"one more hunter2\"}",
+        "password=b'hunter2'",
+        "Authorization: Token hunter2",
+        "{'Authorization': 'Token hunter2'}",
     ],
 )
 def test_what_looks_like_a_secret_is_not_written_either(words: str) -> None:
@@ -124,10 +141,43 @@ def test_what_looks_like_a_secret_is_not_written_either(words: str) -> None:
         "central 2026-11-20 12:00:00 closed: 100 tickers in 840 ms",
         "GET http://127.0.0.1:8000/readyz?x=1 200",
         "the password of nobody was asked for",
+        "secretary: Bob",
+        "tokens=5 cookies: 3",
+        "password='' user=x",
+        "keyboard=qwerty monkey: 1",
+        "SECRET_KEY is not set",
     ],
 )
 def test_innocent_words_stay_as_they_are(words: str) -> None:
     assert without_secrets(words, []) == words
+
+
+def test_what_stands_behind_a_secret_is_still_written() -> None:
+    words = "password='two words' user=alice; token=abc&x=1"
+
+    assert without_secrets(words, []) == "password='***' user=alice; token=***&x=1"
+
+
+@pytest.mark.parametrize("secret", ['with"quotes"in', "with\\back\\slashes", "mit-Ümläuten-drin", "with blanks & more"])
+@pytest.mark.parametrize("write", [str, repr, json.dumps, quote, quote_plus])
+@pytest.mark.parametrize("is_json", [False, True])
+def test_a_known_secret_is_found_however_it_is_written(
+    settings: Settings, secret: str, write: Callable[[str], str], is_json: bool
+) -> None:
+    settings.METRICS_TOKEN = secret
+    words = f"was shown {write(secret)} by somebody"
+
+    line = LineFormatter(is_json=is_json, process="web").format(record(words))
+
+    said = json.loads(line)["event"] if is_json else line.partition(": ")[2]
+    assert said == words.replace(write(secret).strip("'\""), "***")
+
+
+@pytest.mark.parametrize("words", ["password='", 'token: "', "it's secret: 'tis", 'password="a\\"'])
+def test_a_line_for_programs_stays_one_whatever_is_taken_out(words: str) -> None:
+    line = as_json(record(words, task="it's 'quoted' \"twice\"", slot=SLOT))
+
+    assert (line["task"], line["slot"]) == ("it's 'quoted' \"twice\"", SLOT)
 
 
 @pytest.mark.parametrize("name", ["uvicorn", "uvicorn.error", "uvicorn.access", "celery", "celery.worker"])

@@ -16,7 +16,6 @@ PAGES = ["/", "/following/"]
 def test_the_addresses_have_their_names() -> None:
     assert reverse("dashboard:show-signals") == "/"
     assert reverse("dashboard:edit-following") == "/following/"
-    assert reverse("dashboard:show-health") == "/health/"
 
 
 @pytest.mark.parametrize("address", PAGES)
@@ -102,9 +101,3 @@ def test_a_name_cannot_break_out_of_the_page(client: Client, db: None) -> None:
 
 def test_the_version_is_that_of_the_project() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", settings.VERSION)
-
-
-def test_the_former_address_of_the_health_leads_to_the_present_one(client: Client, db: None) -> None:
-    response = client.get("/health/")
-
-    assert (response.status_code, response["Location"]) == (301, "/readyz")

@@ -337,6 +337,52 @@ async def test_rights_that_cannot_be_checked_for_a_moment_end_nothing_but_are_as
         assert LosesItsDatabase.asked == 3
 
 
+class NeverAnswered(ChecksOften):
+    """Its database refuses at once, every time."""
+
+    unanswered_for = 0.2
+
+    async def rights_hold(self, user: Any) -> bool:
+        raise OperationalError("server closed the connection")
+
+
+class Unanswered(NeverAnswered):
+    """Its database says nothing at all."""
+
+    async def rights_hold(self, user: Any) -> bool:
+        await asyncio.Event().wait()
+        return True
+
+
+@pytest.mark.parametrize("consumer", [NeverAnswered, Unanswered])
+async def test_rights_that_nobody_can_check_for_too_long_close_the_socket_for_now(
+    consumer: type[FollowConsumer],
+) -> None:
+    async with Visit(alice(), consumer=consumer) as visit:
+        await visit.read()
+
+        assert await visit.closed_with() == CLOSE_TRY_AGAIN
+
+
+class AnsweredInTime(NeverAnswered):
+    """Every second question is answered."""
+
+    asked = 0
+
+    async def rights_hold(self, user: Any) -> bool:
+        AnsweredInTime.asked += 1
+        if AnsweredInTime.asked % 2:
+            raise OperationalError("server closed the connection")
+        return AnsweredInTime.asked < 60
+
+
+async def test_any_answer_begins_that_time_anew() -> None:
+    async with Visit(alice(), consumer=AnsweredInTime) as visit:
+        await visit.read()
+
+        assert await visit.closed_with() == CLOSE_RIGHTS_ENDED
+
+
 class Faulty(ChecksOften):
     async def rights_hold(self, user: Any) -> bool:
         raise KeyError("a fault of ours")

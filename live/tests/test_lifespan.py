@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from channels.db import database_sync_to_async
 from django.db import connection
 
-from live.lifespan import THREADS, Lifespan
+from live.lifespan import THREADS, Lifespan, urgent_threads
 
 
 @pytest.fixture(autouse=True)
@@ -98,3 +99,26 @@ async def test_the_threads_that_ask_for_sockets_are_few_and_keep_their_connectio
     assert len(pids | again) <= THREADS
     server.events.put_nowait({"type": "lifespan.shutdown"})
     await lifespan
+
+
+async def test_what_is_urgent_is_asked_though_every_other_thread_is_taken() -> None:
+    async def run() -> None:
+        await asyncio.Event().wait()
+
+    assert urgent_threads() is None
+    server = Server()
+    may_end = threading.Event()
+    lifespan = asyncio.create_task(Lifespan(run)({"type": "lifespan"}, server.events.get, server.send))
+    server.events.put_nowait({"type": "lifespan.startup"})
+    await asyncio.sleep(0.01)
+    loop = asyncio.get_running_loop()
+    rush = [loop.run_in_executor(None, may_end.wait) for _ in range(THREADS * 3)]
+    try:
+        async with asyncio.timeout(10):
+            assert await loop.run_in_executor(urgent_threads(), sum, [1, 2]) == 3
+        assert not any(one.done() for one in rush)
+    finally:
+        may_end.set()
+        await asyncio.gather(*rush)
+        server.events.put_nowait({"type": "lifespan.shutdown"})
+        await lifespan

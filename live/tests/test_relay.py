@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -281,3 +282,21 @@ def test_what_was_delivered_is_remembered_for_a_bounded_time_and_number(monkeypa
     assert delivered.add(1), "at most two"
     assert [delivered.add(identity) for identity in range(10, 20)] == [True] * 10
     assert delivered.add(4), "never more than the limit twice"
+
+
+async def test_each_closed_sweep_is_logged_once_with_its_own_feed_and_slot_and_nothing_of_others(
+    start_web: StartWeb, caplog: pytest.LogCaptureFixture
+) -> None:
+    web = start_web()
+    caplog.set_level(logging.INFO, logger="live.relay")
+    async with web.browser("alice") as alice:
+        await alice.read()
+        private = {**sweep_closed_frame(slot=60_000), "feed": "premium:alice:1"}
+        await say((BTC, signal_frame(closed_at=1)), (user_group(1), private))  # type: ignore[arg-type]
+        await say(("market_", sweep_closed_frame(slot=60_000)), ("market_", sweep_closed_frame(slot=60_000)))
+        await alice.read_until("sweep_closed")
+        await alice.read_until("sweep_closed")
+
+    closings = [vars(one) for one in caplog.records if one.message.startswith("sweep closed")]
+    assert [(one["feed"], one["slot"]) for one in closings] == [("central", "1970-01-01T00:01:00+00:00")]
+    assert "frames" not in closings[0]

@@ -21,6 +21,7 @@ from live.messages import CLOSE_RIGHTS_ENDED, CLOSE_TOO_MANY, CLOSE_UNAUTHENTICA
 from market.models import Ticker
 from signals.consumers import NotificationConsumer
 from signals.models import Algorithm, AlgorithmPreferences
+from signals.services import rights
 from signals.services.following import follow_default
 from signals.tests.conftest import NOON
 
@@ -118,6 +119,21 @@ async def test_a_socket_is_closed_when_the_rights_end(
     assert await browser.is_open_for(0.3)  # found to hold some times before
 
     await sync_to_async(end)(alice)
+
+    assert (await browser.hear("websocket.close"))["code"] == CLOSE_RIGHTS_ENDED
+    await browser.leave()
+
+
+async def test_a_socket_is_closed_when_the_rights_end_though_the_stamps_cannot_be_asked_for(
+    tickers: list[Ticker], alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await sync_to_async(follow_default)(user=alice, allowed=await sync_to_async(entitlements)(alice, now=NOON))
+    monkeypatch.setattr(rights, "FIND_STAMPS", "SELECT no_such_column")
+    browser = Browser(await sync_to_async(log_in)(alice))
+    await browser.hear("websocket.send")
+    assert await browser.is_open_for(0.5)
+
+    await sync_to_async(log_out)(alice)
 
     assert (await browser.hear("websocket.close"))["code"] == CLOSE_RIGHTS_ENDED
     await browser.leave()

@@ -89,6 +89,15 @@ async def test_old_signals_are_not_ready_but_this_web_process_still_serves(
     assert json.loads(own.text)["status"] == "ready"
 
 
+async def test_the_address_of_former_versions_answers_by_itself_so_that_an_old_monitor_sees_what_is_wrong(
+    addresses: Addresses, transactional_db: None, product: None, looking_relay: None
+) -> None:
+    for path in ("/health", "/health/"):
+        reply = await ask(addresses, path)
+        assert reply.status == 503
+        assert json.loads(reply.text)["reason"].startswith("no sweep has been closed yet")
+
+
 @pytest.mark.parametrize(("ago", "reason"), [(None, "yet"), (45.0, "for 45 s")])
 async def test_a_relay_that_does_not_look_takes_its_process_out_of_service(
     addresses: Addresses, fresh: None, monkeypatch: pytest.MonkeyPatch, ago: float | None, reason: str
@@ -129,38 +138,63 @@ async def test_nothing_secret_is_told(addresses: Addresses, fresh: None) -> None
         assert secret not in reply.text
 
 
+HERE = {"host": "127.0.0.1:8000"}
+
+
 @pytest.mark.parametrize(
     ("client", "headers", "is_https", "status"),
     [
-        ("127.0.0.1", {}, False, 200),
-        ("::1", {}, False, 200),
-        ("203.0.113.9", {}, False, 403),
-        ("172.31.250.2", {}, False, 403),
+        ("127.0.0.1", HERE, False, 200),
+        ("::1", {"host": "[::1]:8000"}, False, 200),
+        ("127.0.0.1", {"host": "localhost"}, False, 200),
+        ("203.0.113.9", HERE, False, 403),
+        ("172.31.250.2", HERE, False, 403),
+        ("", HERE, False, 403),
+        # A name of somebody else that points to this machine, none at all, and what is none.
+        ("127.0.0.1", {"host": "evil.example:8000"}, False, 403),
+        ("127.0.0.1", {"host": "127.0.0.1.evil.example"}, False, 403),
+        ("127.0.0.1", {}, False, 403),
+        ("127.0.0.1", {"host": "[::1"}, False, 403),
         # A proxy on this machine, which says for whom it asks; and a visitor who says that he is from here.
-        ("127.0.0.1", {"x_forwarded_for": "203.0.113.9"}, False, 403),
-        ("127.0.0.1", {"x_forwarded_for": "127.0.0.1"}, False, 403),
-        ("127.0.0.1", {"forwarded": "for=127.0.0.1"}, False, 403),
-        ("127.0.0.1", {"via": "1.1 proxy"}, False, 403),
+        ("127.0.0.1", HERE | {"x_forwarded_for": "203.0.113.9"}, False, 403),
+        ("127.0.0.1", HERE | {"x_forwarded_for": "127.0.0.1"}, False, 403),
+        ("127.0.0.1", HERE | {"forwarded": "for=127.0.0.1"}, False, 403),
+        ("127.0.0.1", HERE | {"via": "1.1 proxy"}, False, 403),
         # A proxy that says nothing of the kind.
-        ("127.0.0.1", {}, True, 403),
-        ("203.0.113.9", {"authorization": "Bearer right-token"}, True, 200),
-        ("203.0.113.9", {"authorization": "bearer right-token"}, False, 200),
-        ("203.0.113.9", {"authorization": "Bearer wrong-token"}, False, 403),
-        ("203.0.113.9", {"authorization": "Bearer "}, False, 403),
-        ("203.0.113.9", {"authorization": "Basic right-token"}, False, 403),
-        ("203.0.113.9", {"authorization": "Bearer \N{SNOWMAN}"}, False, 403),
-        ("", {}, False, 403),
+        ("127.0.0.1", HERE, True, 403),
+        ("127.0.0.1", HERE | {"authorization": "Bearer "}, True, 403),
     ],
 )
-async def test_metrics_are_for_this_machine_and_for_whoever_has_the_token(
+async def test_without_a_token_metrics_are_for_this_machine(
     addresses: Addresses, settings: Settings, client: str, headers: dict[str, str], is_https: bool, status: int
 ) -> None:
-    settings.METRICS_TOKEN, settings.IS_HTTPS = "right-token", is_https
+    settings.METRICS_TOKEN, settings.IS_HTTPS = "", is_https
 
     reply = await ask(addresses, "/metrics", client=client, **headers)
 
     assert reply.status == status
     assert ("boritrader_build_info" in reply.text) == (status == 200)
+
+
+@pytest.mark.parametrize(
+    ("client", "headers", "is_https", "status"),
+    [
+        ("203.0.113.9", {"authorization": "Bearer right-token"}, True, 200),
+        ("203.0.113.9", {"authorization": "bearer right-token"}, False, 200),
+        ("127.0.0.1", {"authorization": "Bearer right-token", "x_forwarded_for": "203.0.113.9"}, False, 200),
+        ("203.0.113.9", {"authorization": "Bearer wrong-token"}, False, 403),
+        ("203.0.113.9", {"authorization": "Bearer "}, False, 403),
+        ("203.0.113.9", {"authorization": "Basic right-token"}, False, 403),
+        ("203.0.113.9", {"authorization": "Bearer \N{SNOWMAN}"}, False, 403),
+        ("127.0.0.1", HERE, False, 403),
+    ],
+)
+async def test_where_there_is_a_token_nothing_else_counts(
+    addresses: Addresses, settings: Settings, client: str, headers: dict[str, str], is_https: bool, status: int
+) -> None:
+    settings.METRICS_TOKEN, settings.IS_HTTPS = "right-token", is_https
+
+    assert (await ask(addresses, "/metrics", client=client, **headers)).status == status
 
 
 async def test_without_a_token_none_is_right(addresses: Addresses, settings: Settings) -> None:
@@ -172,7 +206,7 @@ async def test_without_a_token_none_is_right(addresses: Addresses, settings: Set
 
 
 async def test_prometheus_can_read_the_metrics(addresses: Addresses, fresh: None) -> None:
-    reply = await ask(addresses, "/metrics")
+    reply = await ask(addresses, "/metrics", **HERE)
 
     families = {family.name: family for family in text_string_to_metric_families(reply.text)}
     assert reply.headers["content-type"].startswith("text/plain; version=0.0.4")

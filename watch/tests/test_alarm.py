@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import smtplib
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from channels.db import database_sync_to_async
 from django.core import mail
+from django.db import ProgrammingError
 from pytest_django import Settings
 
 from watch import alarm as alarm_module
@@ -46,7 +48,7 @@ async def incidents_of(query: Callable[[], Any]) -> Any:
 
 
 def alarm_of(readiness: Scripted, **values: float) -> Alarm:
-    return Alarm(readiness, **({"patience": 0.0, "warm_up": 0.0} | values))  # type: ignore[arg-type]
+    return Alarm(readiness, **({"every": 0.0, "patience": 0.0, "warm_up": 0.0} | values))  # type: ignore[arg-type]
 
 
 async def test_the_operator_is_told_what_since_when_and_what_to_do(readiness: Scripted) -> None:
@@ -103,6 +105,30 @@ async def test_what_passes_by_itself_is_no_incident(readiness: Scripted) -> None
 
     assert mail.outbox == []
     assert not await incidents_of(Incident.objects.exists)
+
+
+async def test_what_nobody_knows_for_a_moment_does_not_begin_the_patience_anew(readiness: Scripted) -> None:
+    alarm = alarm_of(readiness, patience=0.2)
+    for reason in (OLD, None, OLD):
+        readiness.reasons["sweep"] = reason
+        await alarm.look()
+        await asyncio.sleep(0.15)
+
+    assert [sent.subject for sent in mail.outbox] == ["Boritrader: the sweeps not well"]
+
+
+async def test_what_keeps_incidents_from_being_written_down_is_logged_with_its_traceback(
+    readiness: Scripted, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(**_: Any) -> None:
+        raise ProgrammingError("permission denied for table watch_incident")
+
+    monkeypatch.setattr(incidents, "note", refuse)
+
+    await alarm_of(readiness).look()
+
+    assert "permission denied for table watch_incident" in caplog.text
+    assert "incidents are not written down or told" in caplog.text
 
 
 async def test_a_product_that_has_just_been_started_is_given_its_time(readiness: Scripted) -> None:

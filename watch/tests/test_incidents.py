@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -7,7 +8,8 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 
 from watch.models import Incident
-from watch.services.incidents import ABANDONED_AFTER, TELL_WITHIN, claim_telling, note, note_told
+from watch.services import incidents
+from watch.services.incidents import ABANDONED_AFTER, KEEP, TELL_WITHIN, claim_telling, note_told
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 A_MINUTE = timedelta(minutes=1)
@@ -15,6 +17,16 @@ OLD_SWEEP = {"sweep": "the last closed sweep is old", "candles": ""}
 WELL = {"sweep": "", "candles": ""}
 
 pytestmark = pytest.mark.django_db
+
+
+def note(*, reasons: Mapping[str, str | None], process: str, now: datetime) -> None:
+    """As web processes note that are sure of what they see at once: it has ended when it was not seen for 30 s."""
+    incidents.note(reasons=reasons, process=process, now=now, unseen_after=timedelta(seconds=30))
+
+
+def claimed(now: datetime) -> list[Incident]:
+    """All that a process would tell."""
+    return list(iter(lambda: claim_telling(now=now), None))
 
 
 def test_what_is_not_well_is_an_incident_from_its_beginning_to_its_end() -> None:
@@ -45,6 +57,42 @@ def test_a_second_time_is_a_second_incident() -> None:
     assert [incident.ended_at for incident in Incident.objects.order_by("started_at")] == [NOON + A_MINUTE, None]
 
 
+def test_what_one_process_sees_and_another_does_not_is_one_incident_with_one_mail_at_either_end() -> None:
+    told = []
+    for second in range(0, 300, 15):
+        now = NOON + timedelta(seconds=second)
+        note(reasons={"broker": ""}, process="web-well", now=now)
+        note(reasons={"broker": "no answer" if second < 150 else ""}, process="web-bad", now=now)
+        for incident in claimed(now):
+            told.append(incident.ended_at is None)
+            note_told(incident=incident, now=now)
+
+    assert told == [True, False]
+    assert Incident.objects.count() == 1
+
+
+def test_what_ended_long_ago_is_forgotten_and_what_has_not_ended_never() -> None:
+    note(reasons={"sweep": "old", "broker": "no answer"}, process="web-1", now=NOON)
+    note(reasons={"sweep": "", "broker": None}, process="web-1", now=NOON + A_MINUTE)
+
+    note(reasons={}, process="web-1", now=NOON + KEEP)
+    assert Incident.objects.count() == 2
+    note(reasons={}, process="web-1", now=NOON + KEEP + 2 * A_MINUTE)
+
+    assert list(Incident.objects.values_list("part", flat=True)) == ["broker"]
+
+
+def test_one_incident_is_claimed_at_a_time_so_that_a_slow_mail_holds_up_no_other() -> None:
+    note(reasons={"sweep": "old", "broker": "no answer"}, process="web-1", now=NOON)
+
+    first, second = claim_telling(now=NOON), claim_telling(now=NOON)
+
+    assert first is not None
+    assert second is not None
+    assert {first.part, second.part} == {"sweep", "broker"}
+    assert claim_telling(now=NOON) is None
+
+
 def test_the_database_refuses_a_second_open_one_of_the_same_part() -> None:
     note(reasons=OLD_SWEEP, process="web-1", now=NOON)
 
@@ -70,26 +118,26 @@ def test_what_a_process_said_of_itself_ends_with_the_process() -> None:
 
 def test_the_operator_is_told_once_of_the_beginning_and_once_of_the_end() -> None:
     note(reasons=OLD_SWEEP, process="web-1", now=NOON)
-    [begun] = claim_telling(now=NOON)
+    [begun] = claimed(NOON)
     note_told(incident=begun, now=NOON)
-    assert claim_telling(now=NOON + A_MINUTE) == []
+    assert claimed(NOON + A_MINUTE) == []
 
     note(reasons=WELL, process="web-1", now=NOON + 2 * A_MINUTE)
-    [over] = claim_telling(now=NOON + 2 * A_MINUTE)
+    [over] = claimed(NOON + 2 * A_MINUTE)
     note_told(incident=over, now=NOON + 2 * A_MINUTE)
 
     assert (begun.ended_at, over.ended_at) == (None, NOON + 2 * A_MINUTE)
-    assert claim_telling(now=NOON + 3 * A_MINUTE) == []
+    assert claimed(NOON + 3 * A_MINUTE) == []
     assert Incident.objects.get().told_at == NOON
 
 
 def test_an_end_that_comes_while_the_beginning_is_told_is_told_as_well() -> None:
     note(reasons=OLD_SWEEP, process="web-1", now=NOON)
-    [begun] = claim_telling(now=NOON)
+    [begun] = claimed(NOON)
     note(reasons=WELL, process="web-2", now=NOON + A_MINUTE)
     note_told(incident=begun, now=NOON + A_MINUTE)
 
-    [over] = claim_telling(now=NOON + A_MINUTE)
+    [over] = claimed(NOON + A_MINUTE)
 
     assert over.ended_at == NOON + A_MINUTE
 
@@ -98,37 +146,38 @@ def test_an_incident_that_ended_untold_needs_one_mail_only() -> None:
     note(reasons=OLD_SWEEP, process="web-1", now=NOON)
     note(reasons=WELL, process="web-1", now=NOON + A_MINUTE)
 
-    [over] = claim_telling(now=NOON + A_MINUTE)
+    [over] = claimed(NOON + A_MINUTE)
     note_told(incident=over, now=NOON + A_MINUTE)
 
-    assert claim_telling(now=NOON + 2 * A_MINUTE) == []
+    assert claimed(NOON + 2 * A_MINUTE) == []
 
 
 def test_whoever_dies_while_telling_is_replaced_after_a_minute() -> None:
     note(reasons=OLD_SWEEP, process="web-1", now=NOON)
-    assert len(claim_telling(now=NOON)) == 1
+    assert len(claimed(NOON)) == 1
 
-    assert claim_telling(now=NOON + timedelta(seconds=59)) == []
-    assert len(claim_telling(now=NOON + timedelta(seconds=61))) == 1
+    assert claimed(NOON + timedelta(seconds=59)) == []
+    assert len(claimed(NOON + timedelta(seconds=61))) == 1
 
 
 def test_history_is_not_told() -> None:
     note(reasons=OLD_SWEEP, process="web-1", now=NOON)
 
-    assert claim_telling(now=NOON + TELL_WITHIN + A_MINUTE) == []
+    assert claimed(NOON + TELL_WITHIN + A_MINUTE) == []
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_processes_that_see_it_at_once_one_opens_it_and_one_tells() -> None:
+def test_of_many_processes_that_see_it_at_once_one_opens_it_and_one_tells(caplog: pytest.LogCaptureFixture) -> None:
     def see(number: int) -> int:
         try:
             note(reasons=OLD_SWEEP, process=f"web-{number}", now=NOON)
-            return len(claim_telling(now=NOON))
+            return len(claimed(NOON))
         finally:
             connection.close()
 
     with ThreadPoolExecutor(8) as processes:
-        claimed = list(processes.map(see, range(8)))
+        found = list(processes.map(see, range(8)))
 
     assert Incident.objects.count() == 1
-    assert sum(claimed) == 1
+    assert sum(found) == 1
+    assert [record.message for record in caplog.records].count("incident: the last closed sweep is old") == 1

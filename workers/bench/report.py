@@ -13,6 +13,9 @@ from pathlib import Path
 
 import psutil
 
+# As workers.throwaway starts them, for every bench.
+STORES = "stores of its own that wait for no disk (Postgres with fsync, full_page_writes and synchronous_commit off)"
+
 Cell = str | int | float | None
 
 
@@ -67,6 +70,7 @@ class Report:
 
     name: str
     machine: str = field(default_factory=lambda: this_machine())
+    stores: str = field(default=STORES, kw_only=True)
     tables: Sequence[Table] = ()
     bars: Sequence[Bar] = ()
 
@@ -77,7 +81,7 @@ class Report:
 
     def as_text(self) -> str:
         """For people: the tables, then the bars."""
-        parts = [f"bench {self.name}, on {self.machine}", *(table.as_text() for table in self.tables)]
+        parts = [f"bench {self.name}, on {self.machine}; {self.stores}", *(table.as_text() for table in self.tables)]
         if self.bars:
             parts.append("\n".join(["Bars", *(bar.as_text() for bar in self.bars)]))
         return "\n\n".join(parts)

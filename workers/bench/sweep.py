@@ -110,7 +110,6 @@ def run(options: argparse.Namespace, say: Say) -> Report:
     market = random_walks(max(*options.tickers, 100))
     yardsticks = Yardsticks()
     measured: list[Measured] = []
-    memory: Memory | None = None
     for per_task in options.per_task:
         with _product(per_task) as product:
             bench = Bench(product, market, say)
@@ -119,8 +118,10 @@ def run(options: argparse.Namespace, say: Say) -> Report:
                 bench.follow(tickers)
                 measured.append(bench.measure(tickers, per_task, options.sweeps))
                 yardsticks.measure(market)
-            if per_task == options.per_task[-1] and options.memory_sweeps:
-                memory = bench.watch_memory(options.memory_sweeps)
+    memory = None
+    if options.memory_sweeps:
+        with _product(options.per_task[0]) as product:
+            memory = Bench(product, market, say).watch_memory(options.memory_sweeps)
     return _report(measured, yardsticks, memory)
 
 

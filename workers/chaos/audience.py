@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import bisect
 import random
 import threading
 import time
@@ -122,6 +123,15 @@ class Watcher:
     async def _read(self, socket: ClientConnection) -> None:
         async for text in socket:
             self._take(_read(text))
+
+    def forget(self, before: float) -> None:
+        """What no check will ask for: verdicts heard before it, and lives of its socket but the one that lasted then."""
+        for key, (at, _) in list(self.heard.items()):
+            if at < before:
+                del self.heard[key]
+        for moments in (self.refetches, self.corrections):
+            del moments[: bisect.bisect_left(moments, before)]
+        del self.connections[: max(0, bisect.bisect_right(self.connections, before, key=lambda one: one.opened) - 1)]
 
     def _take(self, frame: _Frame) -> None:
         if frame.type == "signal" and frame.feed == "central":

@@ -6,6 +6,7 @@ import contextlib
 import math
 import random
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime
@@ -138,34 +139,36 @@ def _round(stage: Stage, fault: Fault, at: str) -> Round:
     _wait(stage, at)
     since, kept = stage.settled(), Kept(stage.installation.product.query)
     struck_at = datetime.now(UTC)
-    clean_up, seen = _inflict(stage, fault)
+    clean_up, seen, broken = _inflict(stage, fault)
     held = (datetime.now(UTC) - struck_at).total_seconds()
     recovery, trouble = stage.wait_until_normal(within=GIVE_UP)
     try:
         found, lost, heard = _violations(stage, since=since), kept.lost(), stage.heard()
     except psycopg2.Error as problem:
         found, lost, heard = [Violation("no answer of Postgres", 1, str(problem).strip())], {}, Heard()
-    missed = sum(one.count for one in found if one.name == "slot missed")
-    if fault.may_miss:
-        found = [one for one in found if one.name != "slot missed"]
     if clean_up is not None:
         clean_up()
     return Round(
-        struck_at=struck_at, at=at, held=held, recovery=recovery, within=fault.within, trouble=trouble, violations=tuple(found),
+        struck_at=struck_at, at=at, held=held, recovery=recovery, within=fault.within, trouble=trouble, violations=(*broken, *found),
         seen=seen if fault.is_unseen else "",
-        missed=missed, kept=kept.number, lost=lost, heard=heard,
+        kept=kept.number, lost=lost, heard=heard,
     )  # fmt: skip
 
 
-def _inflict(stage: Stage, fault: Fault) -> tuple[CleanUp | None, str]:
-    """The fault from beginning to end; and what went wrong first while it lasted."""
+def _inflict(stage: Stage, fault: Fault) -> tuple[CleanUp | None, str, list[Violation]]:
+    """The fault from beginning to end; what went wrong first while it lasted; and the fault itself, if it failed: one
+    round is spoilt then, and the others still tell what they found."""
     seen = ""
     with ThreadPoolExecutor(1) as thread:
         inflicting = thread.submit(fault.inflict, stage)
         while not inflicting.done():
             seen = seen or stage.trouble()
             wait([inflicting], LOOK_EVERY)
-        return inflicting.result(), seen
+        try:
+            return inflicting.result(), seen, []
+        except Exception as problem:  # noqa: BLE001 (whatever it is, it is told)
+            stage.say("".join(traceback.format_exception(problem)))
+            return None, seen, [Violation("the fault itself failed", 1, f"{type(problem).__name__}: {problem}")]
 
 
 def _wait(stage: Stage, at: str) -> None:

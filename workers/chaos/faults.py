@@ -32,8 +32,7 @@ NO_DEPLOY = "Deploys are invisible"
 class Fault:
     """`inflict` may return what must be cleared away after the checks. `at`: the moments at which it strikes, in turn.
 
-    `may_miss`: longer than the product makes up for at this rhythm (ten slots); what it then left out it must have
-    recorded. `is_unseen`: nothing may go wrong even while the fault lasts.
+    `is_unseen`: nothing may go wrong even while the fault lasts.
     `within`: seconds after its end in which everything must be normal.
     """
 
@@ -44,7 +43,6 @@ class Fault:
     rounds: int
     at: tuple[str, ...] = ("sweep", "any", "candle")
     within: float = 30.0
-    may_miss: bool = False
     is_unseen: bool = False
     is_short: bool = False
 
@@ -219,8 +217,8 @@ FAULTS = (
     Fault("supervisor", NO_WORK, "kill -9 of the supervisor; another is started", _kill_supervisor, 1, ("any",), within=60),
     Fault("broker-empty", NO_REDIS, "the broker dies and comes back empty", _empty("broker"), 2, is_short=True),
     Fault("live-empty", NO_REDIS, "the live store dies and comes back empty", _empty("live"), 2, ("candle", "sweep"), is_short=True),
-    Fault("broker-frozen", NO_REDIS, "the broker hangs for 60 s", _freeze("broker", 60), 1, ("any",), may_miss=True),
-    Fault("live-frozen", NO_REDIS, "the live store hangs for 60 s", _freeze("live", 60), 1, ("any",), may_miss=True),
+    Fault("broker-frozen", NO_REDIS, "the broker hangs for 60 s", _freeze("broker", 60), 1, ("any",)),
+    Fault("live-frozen", NO_REDIS, "the live store hangs for 60 s", _freeze("live", 60), 1, ("any",)),
     Fault("postgres", NO_POSTGRES, "immediate stop of Postgres", _crash_postgres, 2, ("candle", "any")),
     Fault("exchange-slow", NO_EXCHANGE, "replies 5 s late, stream cut", _exchange(30, latency_ms=5000, cut=True), 1),
     Fault("exchange-429", NO_EXCHANGE, "429 for 20 s, stream cut", _exchange(20, status=429, retry_after=5, cut=True), 1),

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg2
 
-from workers.chaos.audience import Audience, Commit, Heard, Watcher, check
+from workers.chaos.audience import AWAY, Audience, Commit, Heard, Watcher, check
 from workers.chaos.installation import Installation
 from workers.chaos.invariants import commits
 from workers.chaos.memory import Memory
@@ -110,4 +110,6 @@ class Stage:
         stored: list[Commit] = list(commits(self.installation.product.query))
         found = check(self.audience.watchers, stored, since=self.checked, asked_at=asked_at)
         self.checked = asked_at
+        for one in self.audience.watchers:
+            one.forget(asked_at - AWAY)
         return found

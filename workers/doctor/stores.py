@@ -10,11 +10,12 @@ from django.db.migrations.executor import MigrationExecutor
 from redis import Redis
 
 from engine.candles import TIMEFRAMES
+from live.lifespan import THREADS, URGENT_THREADS
 from market.models import HeartbeatStatus, Ticker
 from market.store import STORE_BYTES
 from watch.metrics.stores import queue_state, queues
 from watch.services import stores
-from workers.connections import SPARE_CONNECTIONS
+from workers.connections import SPARE_CONNECTIONS, most_connections
 from workers.doctor.check import Check, Doubtful, Failed
 
 DATABASE, LIVE, BROKER = "database", "live store", "broker"
@@ -23,6 +24,11 @@ POSTGRES = 180_000
 STORE_OVERHEAD = 1.25
 FULL = 0.8
 QUEUE_MAY_BE_OLD = 60.0  # seconds
+# The web's own role sees of other roles' connections neither the type nor more than that they are in a database.
+COUNT_CONNECTIONS = """
+SELECT current_setting('max_connections')::int, count(*) FROM pg_stat_activity
+WHERE backend_type = 'client backend' OR backend_type IS NULL AND datid IS NOT NULL
+"""
 
 
 def database() -> str:
@@ -45,11 +51,18 @@ def migrations() -> str:
 
 def connections() -> str:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT current_setting('max_connections')::int, count(*) FROM pg_stat_activity")
+        cursor.execute(COUNT_CONNECTIONS)
         most, now = cast("tuple[int, int]", cursor.fetchone())
     words = f"{now} of {most} connections in use"
     if most - now < SPARE_CONNECTIONS:
         raise Failed(words)
+    wanted = sum(
+        most_connections(
+            requests_at_once=settings.WEB_REQUESTS_AT_ONCE, socket_threads=THREADS + URGENT_THREADS
+        ).values()
+    )
+    if most - wanted < SPARE_CONNECTIONS:
+        raise Doubtful(f"{words}; one process of each kind may open {wanted}, and {SPARE_CONNECTIONS} must stay free")
     if now > FULL * most:
         raise Doubtful(words)
     return words

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from workers import throwaway
 from workers.bench.report import Bar, Report, Table
 from workers.management.commands.bench import BENCHES
 from workers.wheels import CHECKOUT
@@ -95,6 +96,8 @@ def test_a_report_reads_as_text_and_as_json() -> None:
     assert "0.123" in text
     assert "MISSED  time: nan ms (at most 5 ms)" in text
     assert found["machine"] == "a machine"
+    assert "fsync" in text.splitlines()[0]
+    assert all(name in found["stores"] for name in throwaway._NO_DISK)
     assert found["tables"][0]["rows"] == [["ours", 1234567, 0.123456], ["theirs", 9, None]]
     assert found["bars"] == [
         {"what": "time", "figure": None, "limit": 5, "is_at_most": True, "unit": "ms", "holds": False}

@@ -50,3 +50,11 @@ def test_a_fault_that_does_not_exist_is_refused_with_those_that_do() -> None:
     assert said.returncode == 2
     assert "earthquake" in said.stderr
     assert FAULTS[0].name in said.stderr
+
+
+@pytest.mark.parametrize("part", [("--short",), ("--only", FAULTS[0].name)])
+def test_a_part_of_the_faults_is_not_written_into_the_page(part: tuple[str, ...]) -> None:
+    said = chaos("--write-docs", *part)
+
+    assert said.returncode == 2
+    assert "--write-docs wants every fault" in said.stderr

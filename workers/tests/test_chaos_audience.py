@@ -82,3 +82,16 @@ def test_a_verdict_told_after_postgres_was_asked_is_not_lost() -> None:
 
 def test_a_verdict_that_was_told_otherwise_is_found() -> None:
     assert checked(watcher((50, FOR_EVER), at=101.0), signal="SELL").contradicted == 1
+
+
+def test_what_no_check_will_ask_for_is_forgotten_and_the_rest_is_still_found() -> None:
+    one = watcher((50, 90), (104, 300), (310, FOR_EVER), at=105.0)
+    one.heard[7, "ETHUSDT", 2_000] = (205.0, "BUY")
+    one.refetches, one.corrections = [60.0, 250.0], [70.0]
+
+    one.forget(200.0)
+
+    assert list(one.heard) == [(7, "ETHUSDT", 2_000)]
+    assert (one.refetches, one.corrections) == ([250.0], [])
+    assert one.connections == [Connection(104, 300), Connection(310)]
+    assert checked(one, committed=305.0).late == 1  # it was away, and is still owed it

@@ -24,7 +24,6 @@ GOOD: dict[str, Any] = {
     "trouble": "",
     "seen": "",
     "violations": (),
-    "missed": 0,
     "kept": 1_000,
     "lost": {},
     "heard": Heard(),
@@ -52,6 +51,7 @@ def test_a_run_without_a_broken_promise_holds() -> None:
         {"recovery": 30.1, "trouble": "beat not running"},
         {"recovery": float("inf"), "trouble": "beat not running"},
         {"violations": (Violation("slot run twice", 1, "central 12:00"),)},
+        {"violations": (Violation("slot missed", 1, "12:00"),)},
         {"lost": {"calls": 1}},
         {"seen": "the slot 12:00 is not closed"},
         {"heard": Heard(late=1)},
@@ -73,8 +73,8 @@ def test_every_kind_of_broken_promise_is_told_in_every_form(broken: dict[str, An
 @pytest.mark.parametrize(
     ("usage", "is_fine"),
     [
-        (Usage("web", 100, 134, 140, 0.1, 40), True),
-        (Usage("web", 100, 136, 140, 0.1, 5), False),
+        (Usage("web", 100, 119, 140, 0.1, 40), True),
+        (Usage("web", 100, 121, 140, 0.1, 5), False),
         (Usage("web", 100, 110, 110, 0.4, 20), True),
         (Usage("web", 100, 110, 110, 0.4, 40), False),
         (Usage("worker-sweep, a child", 100, 100, 121, 0.0, 5), False),

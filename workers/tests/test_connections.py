@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import psycopg2
@@ -19,13 +20,17 @@ import requests
 from django.conf import settings
 from django.db import connection
 
+from live.lifespan import THREADS, URGENT_THREADS
 from workers import resp
-from workers.connections import SPARE_CONNECTIONS, TIME_OUTS, TimeOuts, most_connections, time_outs
+from workers.connections import SPARE_CONNECTIONS, TIME_OUTS, TimeOuts, time_outs
+from workers.connections import most_connections as most_of
 from workers.product import Product, running_product
 from workers.supervisor import programs
 from workers.tests.compose import SERVICES
 from workers.tests.test_end_to_end import demo_passwords, to_ms
 
+# With the web's real number of threads.
+most_connections = partial(most_of, socket_threads=THREADS + URGENT_THREADS)
 START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 TICKERS = 12
 
@@ -107,6 +112,11 @@ def test_more_processes_may_open_more() -> None:
     assert most_connections(requests_at_once=30, webs=3)["web"] == 3 * one["web"]
     assert most_connections(requests_at_once=31)["web"] == one["web"] + 1
     assert most_connections(requests_at_once=30, concurrency=8)["worker"] > one["worker"]
+
+
+def test_each_thread_of_the_web_that_asks_is_counted_once() -> None:
+    assert most_connections(requests_at_once=30)["web"] == 30 + THREADS + URGENT_THREADS + 3
+    assert most_of(requests_at_once=30, socket_threads=7)["web"] == 30 + 7 + 3
 
 
 def test_a_name_belongs_to_the_time_outs_of_its_kind_and_a_command_has_none() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.conf import settings as real_settings
 from django.core.management import call_command
+from django.db import connection
 from django_celery_beat.models import PeriodicTask
 from psycopg2 import OperationalError
 from pytest_django import Settings
@@ -159,6 +160,19 @@ class TestWithStores:
 
         assert set(states.values()) == {"well"}, states
         assert one("broker").words == "tasks are lost when it restarts"
+
+    def test_a_web_that_could_open_more_connections_than_there_are_is_a_doubt(self, settings: Settings) -> None:
+        settings.WEB_REQUESTS_AT_ONCE = 1_000
+
+        assert one("connections").state == "doubtful"
+        assert "may open 1" in one("connections").words
+
+    def test_the_servers_own_processes_are_no_connections(self) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'")
+            (clients_now,) = cursor.fetchone()
+
+        assert one("connections").words.startswith(f"{clients_now} of ")
 
     def test_rows_that_are_missing_are_named_until_they_are_made(self) -> None:
         assert one("rows").state == "failed"

@@ -27,6 +27,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.timeout(600)]
 
 START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 SLOT = datetime(2026, 11, 20, 12, 2, tzinfo=UTC)
+TOKEN = {"Authorization": "Bearer a-token-of-the-tests"}
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +124,7 @@ def test_it_is_alive_ready_and_measured(product: Product) -> None:
     assert requests.get(f"{page(product)}/health/", timeout=10).json()["status"] == "ready"
 
     def found() -> dict[str, Any]:
-        text = requests.get(f"{page(product)}/metrics", timeout=10).text
+        text = requests.get(f"{page(product)}/metrics", headers=TOKEN, timeout=10).text
         return {family.name: family for family in text_string_to_metric_families(text)}
 
     product.wait_for("the workers' counts", lambda: found()["boritrader_tasks"].samples)
@@ -184,7 +185,7 @@ def test_a_store_that_hangs_is_named_within_seconds_and_a_crowd_takes_no_connect
         began = time.monotonic()
         answers = [requests.get(f"{page(product)}/readyz", timeout=30) for _ in range(20)]
         took = time.monotonic() - began
-        metrics = requests.get(f"{page(product)}/metrics", timeout=30).text
+        metrics = requests.get(f"{page(product)}/metrics", headers=TOKEN, timeout=30).text
         alive = requests.get(f"{page(product)}/livez", timeout=30)
     finally:
         for pid in pids:

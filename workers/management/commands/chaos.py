@@ -57,6 +57,8 @@ examples:  python manage.py chaos                          all faults, about 25 
             for fault in FAULTS:
                 self.stdout.write(f"{fault.name:<17} x{fault.rounds}  {fault.what}")
             return
+        if options["write_docs"] and (options["only"] or options["short"]):
+            raise CommandError("--write-docs wants every fault: leave out --only and --short", returncode=2)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))  # by way of every `finally`: what was started is ended
         hours = options["hours"]
         seed = time.time_ns() % 1_000_000 if options["seed"] is None else options["seed"]
