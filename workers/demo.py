@@ -46,7 +46,7 @@ def make_demo_people(*, now: datetime) -> list[DemoPerson]:
     return [
         DemoPerson("alice", _password("alice"), "premium: every algorithm on every ticker, and a schedule of her own"),
         DemoPerson("bob", _password("bob"), "free: three algorithms on twenty tickers"),
-        DemoPerson("oscar", _password("oscar"), "operator: also /admin/ and Flower"),
+        DemoPerson("oscar", _password("oscar"), "operator: also /admin/"),
     ]
 
 

@@ -92,7 +92,8 @@ def candles() -> str:
     late = [one.reason for one in found if one.reason]
     if late:
         raise Failed("; ".join(late))
-    return "complete, since " + ", ".join(f"{one.timeframe} {one.age.total_seconds():.0f} s" for one in found)
+    ages = ", ".join(f"{one.timeframe} {one.age.total_seconds():.0f} s ago" for one in found)
+    return f"complete; the newest closed: {ages}"
 
 
 def last_sweep() -> str:

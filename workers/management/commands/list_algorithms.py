@@ -32,6 +32,7 @@ example:  python manage.py list_algorithms --json
         if options["json"]:
             self.stdout.write(json.dumps(listed, indent=2))
             return
+        self.stdout.write("id           ver  feed bars  name (default parameters)")
         for one in listed:
             parameters = ", ".join(f"{each['name']}={each['default']}" for each in one["parameters"])
             central = one["timeframe"] or ("off" if one["is_enabled"] is False else "-")
