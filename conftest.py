@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from workers.throwaway import throwaway_stores
 
@@ -33,3 +37,15 @@ if not _needs_no_django():
     import django
 
     django.setup()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """pytest-django's, and before its end: no thread's connection may stand in the way of dropping the database.
+
+    The web process tells the garbage collector to spare what is there when it starts; in a test that would be a whole
+    run's garbage, connections of ended threads among it.
+    """
+    yield
+    gc.unfreeze()
+    gc.collect()
