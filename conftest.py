@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import gc
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pytest_django import DjangoDbBlocker
 
 from workers.throwaway import throwaway_stores
 
@@ -39,13 +39,17 @@ if not _needs_no_django():
     django.setup()
 
 
+LEFT_OVER = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+
+
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None) -> Iterator[None]:
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """pytest-django's, and before its end: no thread's connection may stand in the way of dropping the database.
 
-    The web process tells the garbage collector to spare what is there when it starts; in a test that would be a whole
-    run's garbage, connections of ended threads among it.
+    Threads of a web process keep theirs for a minute, and some end later than the test that started them.
     """
     yield
-    gc.unfreeze()
-    gc.collect()
+    from django.db import connection
+
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute(LEFT_OVER)
