@@ -59,7 +59,8 @@ CELERY_DB_REUSE_MAX = 2**62
 task_ignore_result = True
 result_backend = "django-db"
 result_extended = True
-result_expires = 30 * 24 * 3600
+# The record page shows the replays of the last 30 nights.
+result_expires = 40 * 24 * 3600
 task_track_started = True
 
 # django-celery-beat holds the schedules; a `beat_schedule` here would overwrite the operator's edits at each start.

@@ -57,6 +57,8 @@ SWEEP_MISSING_AFTER = timedelta(seconds=90)
 SIGNAL_RETENTION = timedelta(days=30)
 SWEEP_RETENTION = timedelta(days=90)
 NOTIFICATION_RETENTION = timedelta(days=90)
+# What an exchange takes of each side of a trade, as a fraction: outcomes are after it. Each outcome keeps its own.
+FEE_RATE = env.float("FEE_RATE", default=0.001)
 # Strangers see the central feed this much later.
 PUBLIC_DELAY = timedelta(minutes=15)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,6 +10,7 @@ import numpy as np
 from django.db import connection, transaction
 
 from engine.candles import STORE_SIZE, TIMEFRAMES, Candles, Float64s
+from market.copying import copy_rows
 from market.partitions import PartitionedTable, ensure_partition
 
 LONG_TIMEFRAMES = ("1h", "4h")
@@ -151,22 +151,15 @@ def load_candles(
 
 # ORDER BY ... LIMIT walks the partitions from the newest and stops when it has enough.
 _NEWEST = """
-COPY (
-    SELECT wanted.id, (extract(epoch FROM open_time) * 1000)::float8, open, high, low, close, volume
-    FROM unnest(%s::bigint[]) AS wanted (id) CROSS JOIN LATERAL (
-        SELECT open_time, open, high, low, close, volume FROM market_candle
-        WHERE ticker_id = wanted.id AND timeframe = %s AND open_time <= %s
-        ORDER BY open_time DESC LIMIT %s
-    ) AS newest
-    ORDER BY 1, 2
-) TO STDOUT (FORMAT binary)
+SELECT wanted.id, (extract(epoch FROM open_time) * 1000)::float8, open, high, low, close, volume
+FROM unnest(%s::bigint[]) AS wanted (id) CROSS JOIN LATERAL (
+    SELECT open_time, open, high, low, close, volume FROM market_candle
+    WHERE ticker_id = wanted.id AND timeframe = %s AND open_time <= %s
+    ORDER BY open_time DESC LIMIT %s
+) AS newest
+ORDER BY 1, 2
 """
-# One row of COPY's binary format: the number of columns, then each with its length, all big-endian.
-_COPIED_ROW = np.dtype(
-    [("columns", ">i2"), ("length_id", ">i4"), ("ticker_id", ">i8")]
-    + [field for name in "tohlcv" for field in ((f"length_{name}", ">i4"), (name, ">f8"))]
-)
-_COPY_HEADER, _COPY_TRAILER = 19, 2
+_COLUMNS = {"ticker_id": "i8"} | dict.fromkeys("tohlcv", "f8")
 
 
 def load_newest(
@@ -177,14 +170,9 @@ def load_newest(
     until = datetime.max.replace(tzinfo=UTC)
     if closed_up_to is not None:
         until = closed_up_to - timedelta(milliseconds=TIMEFRAMES[timeframe])
-    received = io.BytesIO()
-    with connection.cursor() as cursor:
-        query = cursor.mogrify(_NEWEST, [ids, timeframe, until, limit])
-        cursor.copy_expert(query, received)
-    data = received.getbuffer()[_COPY_HEADER:-_COPY_TRAILER]
-    copied = np.frombuffer(data, dtype=_COPIED_ROW)
-    rows = np.column_stack([copied[name].astype(np.float64) for name in "tohlcv"])
-    owners = copied["ticker_id"].astype(np.int64)
+    copied = copy_rows(_NEWEST, [ids, timeframe, until, limit], _COLUMNS)
+    rows = np.column_stack([copied[name] for name in "tohlcv"])
+    owners = copied["ticker_id"]
     starts = np.searchsorted(owners, ids, side="left")
     ends = np.searchsorted(owners, ids, side="right")
     return {

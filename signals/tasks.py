@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from celery import Task, shared_task
@@ -18,8 +18,9 @@ from live.publish import publish
 from market import clock
 from market.store import CandleStore
 from signals.models import CENTRAL, AlgorithmPreferences, Sweep
-from signals.services import bots, housekeeping
+from signals.services import bots, housekeeping, ledger, parity, scoring
 from signals.services.delivery import closing_of, deliveries_of
+from signals.services.documents import build_documents
 from signals.services.evaluation import evaluate, load_latest, plan_of
 from signals.services.readiness import central_timeframes, lateness
 from signals.services.results import write_outcomes
@@ -34,6 +35,7 @@ from signals.services.sweeps import (
     overdue_slots,
     record_missed_slots,
 )
+from signals.services.tallies import rebuild_months
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +92,7 @@ def evaluate_tickers(*, sweep_id: int, ticker_ids: Sequence[int], **unknown: Any
     milliseconds = (time.perf_counter() - started) * 1000 / len(outcomes)
     for outcome in outcomes:
         outcome.duration_ms = milliseconds
-    written = write_outcomes(plan=plan, outcomes=outcomes, now=datetime.now(UTC))
+    written = write_outcomes(plan=plan, outcomes=outcomes, now=datetime.now(UTC), market_now=clock.now())
     publish(deliveries_of(plan=plan, written=written))
 
 
@@ -133,6 +135,38 @@ def prune(**unknown: Any) -> dict[str, int]:
 def cleanup_inactive_bots(**unknown: Any) -> int:
     """Switches off the schedules of users who left or whose plan ended."""
     return bots.cleanup_inactive_bots(now=datetime.now(UTC))
+
+
+@shared_task(soft_time_limit=600, time_limit=660)
+def score_calls(**unknown: Any) -> None:
+    """Scores the calls that have become due. Every few minutes; what a stop has left out is made up for."""
+    scoring.score_calls(market_now=clock.now(), now=datetime.now(UTC))
+
+
+@shared_task(soft_time_limit=3_000, time_limit=3_060)
+def build_record(**unknown: Any) -> None:
+    """Makes the pages of the public record anew from the outcomes."""
+    rebuild_months(at=clock.now())
+    build_documents(at=clock.now())
+
+
+@shared_task(soft_time_limit=1_800, time_limit=1_860)
+def write_ledger(**unknown: Any) -> None:
+    """Adds the days that are over to the hash chain of the public calls."""
+    ledger.write_ledger(market_now=clock.now(), now=datetime.now(UTC))
+
+
+@shared_task(ignore_result=False, soft_time_limit=3 * 3_600, time_limit=3 * 3_600 + 60)
+def replay_day(*, day: str | None = None, **unknown: Any) -> dict[str, Any]:
+    """Replays a day of the central feed (ISO 8601, default: yesterday); the result page's night is what this gives."""
+    wanted = date.fromisoformat(day) if day else clock.now().date() - timedelta(days=1)
+    try:
+        found = parity.replay_day(day=wanted)
+    except parity.NothingToReplay:  # a feed that began today, or that was stopped
+        found = parity.Replay(wanted)
+    if found.differing:
+        logger.error("the replay of %s: %d verdicts differ, such as %s", wanted, found.differing, found.differences[0])
+    return parity.as_json(found)
 
 
 def _slot_of(task: Task[..., None], given: str | None, *, feed: str) -> datetime | None:

@@ -42,6 +42,10 @@ def bootstrap(*, now: datetime) -> None:
     _every("20 0 * * *", "prune candles", "market.tasks.prune_candles", expires=3600)
     _every("30 0 * * *", "prune signals", "signals.tasks.prune", expires=3600)
     _every("*/10 * * * *", "clean up inactive bots", "signals.tasks.cleanup_inactive_bots", expires=300)
+    _every("*/5 * * * *", "score calls", "signals.tasks.score_calls", expires=300)
+    _every("12 * * * *", "build the record", "signals.tasks.build_record", expires=1800)
+    _every("15 0 * * *", "write the ledger", "signals.tasks.write_ledger", expires=3600)
+    _every("5 1 * * *", "replay yesterday", "signals.tasks.replay_day", expires=7200)
     five_seconds, _ = IntervalSchedule.objects.get_or_create(every=5, period=IntervalSchedule.SECONDS)
     PeriodicTask.objects.get_or_create(
         name="close sweeps",

@@ -49,7 +49,7 @@ WITH receipt AS (
     INSERT INTO signals_call
         (slot, published_at, configuration_id, ticker_id, candle_closed_at, signal, previous_signal, value, price,
          candles_digest, algorithm_version)
-    SELECT %(slot)s, %(now)s, configuration_id, ticker_id, candle_closed_at, signal, previous_signal, value, price,
+    SELECT %(slot)s, %(published)s, configuration_id, ticker_id, candle_closed_at, signal, previous_signal, value, price,
            candles_digest, version
     FROM verdict JOIN result USING (configuration_id, ticker_id, candle_closed_at)
     WHERE is_call
@@ -112,8 +112,13 @@ class Written(NamedTuple):
     inserted: tuple[Judgement, ...]  # their verdicts that nobody had written before, oldest first
 
 
-def write_outcomes(*, plan: Plan, outcomes: Sequence[TickerOutcome], now: datetime) -> Written:
-    """Writes receipts, verdicts, newest verdicts and calls, all or nothing; safe to repeat and to race."""
+def write_outcomes(
+    *, plan: Plan, outcomes: Sequence[TickerOutcome], now: datetime, market_now: datetime | None = None
+) -> Written:
+    """Writes receipts, verdicts, newest verdicts and calls, all or nothing; safe to repeat and to race.
+
+    `market_now`, the market's time, is when calls are published (default: the slot): candles after it decide about them.
+    """
     judgements = [judgement for outcome in outcomes for judgement in outcome.judgements]
     ensure_partition(RECEIPTS, plan.slot)
     for day in {judgement.candle_closed_at.date(): judgement.candle_closed_at for judgement in judgements}.values():
@@ -122,6 +127,8 @@ def write_outcomes(*, plan: Plan, outcomes: Sequence[TickerOutcome], now: dateti
         "slot": plan.slot,
         "sweep": plan.sweep_id,
         "now": now,
+        # A clock that was measured a moment ago may still be behind the slot.
+        "published": max(plan.slot, market_now or plan.slot),
         "receipts": _document(_receipts(outcomes)),
         "verdicts": _document(_verdicts(judgements)),
     }

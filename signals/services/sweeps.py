@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 from django_celery_beat.models import PeriodicTask
 
 from billing.entitlements import entitlements
@@ -43,6 +43,20 @@ EXCEPT SELECT ticker_id FROM signals_tickerrun WHERE slot = %s AND sweep_id = %s
 ORDER BY ticker_id
 """
 
+# A late slot comes after newer ones: a span may begin earlier than was known, but never inside another of its own.
+NOTE_SPANS = """
+WITH ended AS (
+    UPDATE signals_centralspan SET until = %(slot)s
+    WHERE until IS NULL AND since < %(slot)s AND NOT configuration_id = ANY(%(configurations)s::bigint[])
+)
+INSERT INTO signals_centralspan AS span (configuration_id, since)
+SELECT unnest(%(configurations)s::bigint[]), %(slot)s
+ON CONFLICT (configuration_id) WHERE until IS NULL DO UPDATE SET since = excluded.since
+WHERE span.since > excluded.since AND NOT EXISTS (
+    SELECT FROM signals_centralspan AS older
+    WHERE older.configuration_id = span.configuration_id AND older.until > excluded.since)
+"""
+
 
 class NotEntitled(PermissionError):
     """The plan does not include schedules of one's own (any more). Remedy: a premium plan."""
@@ -59,7 +73,17 @@ class SweepCheck:
 def open_central_sweep(*, slot: datetime, note: str, now: datetime) -> Sweep | None:
     """The sweep of the central feed at `slot`, or None where it exists: somebody else runs it, or ran it."""
     preferences = AlgorithmPreferences.objects.central().select_related("configuration").prefetch_related("tickers")
-    return _insert(CENTRAL, slot, list(preferences), note, now)
+    with transaction.atomic():
+        sweep = _insert(CENTRAL, slot, list(preferences), note, now)
+        if sweep is not None:
+            _note_spans(sweep)
+    return sweep
+
+
+def _note_spans(sweep: Sweep) -> None:
+    """Keeps which configurations the central feed runs from when to when: whose calls are public, for ever."""
+    with connection.cursor() as cursor:
+        cursor.execute(NOTE_SPANS, {"slot": sweep.slot, "configurations": sweep.configuration_ids})
 
 
 def open_premium_sweep(*, preference_id: int, slot: datetime, now: datetime) -> Sweep | None:

@@ -13,13 +13,27 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connection, models, transaction
 
 from market.models import Candle, CandleRevision, HeartbeatStatus, Ticker
-from signals.models import Call, Configuration, LatestSignal, SignalResult, Sweep, TickerRun
+from signals.models import (
+    Call,
+    CentralSpan,
+    Configuration,
+    LatestSignal,
+    LedgerEntry,
+    Outcome,
+    Record,
+    RecordCell,
+    RecordDay,
+    SignalResult,
+    Sweep,
+    TickerRun,
+)  # fmt: skip
 from workers.connections import TIME_OUTS
 
 # Every model is in one of these lists. What the machine has written down: the web shows it. A Configuration may be
 # added, and never changes. The rest is what people own, what the admin edits, and what logging in leaves behind.
 SHOWN: tuple[type[models.Model], ...] = (
     Ticker, Candle, CandleRevision, HeartbeatStatus, Sweep, TickerRun, SignalResult, LatestSignal, Call,
+    CentralSpan, Outcome, LedgerEntry, RecordCell, RecordDay, Record,
 )  # fmt: skip
 ADDED: tuple[type[models.Model], ...] = (Configuration,)
 WRITTEN = (

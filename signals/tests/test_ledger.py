@@ -1,0 +1,131 @@
+"""The hash chain over the public calls."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+
+from market.models import Ticker
+from signals.models import AlgorithmPreferences, Call, Configuration, LedgerEntry
+from signals.services.ledger import FIELDS, GENESIS, check_ledger, lines_of, write_ledger
+from signals.tests.conftest import NOON, open_sweep
+from signals.tests.test_parity import run, tamper
+from signals.tests.test_spans import call_at
+
+DAY = NOON.date()
+
+
+@pytest.fixture
+def rsi(tickers: list[Ticker]) -> Configuration:
+    open_sweep(NOON - timedelta(minutes=2))
+    return AlgorithmPreferences.objects.central().get(configuration__algorithm="rsi").configuration
+
+
+@pytest.fixture
+def three_days(rsi: Configuration, tickers: list[Ticker]) -> list[LedgerEntry]:
+    """Two calls on the first day, none on the second, one on the third; and one that is not over yet."""
+    for hours in (0, 11, 24 * 2, 24 * 3):
+        call_at(rsi, tickers[0], NOON + timedelta(hours=hours))
+    return write_ledger(market_now=NOON + timedelta(days=3), now=NOON)
+
+
+def test_each_day_that_is_over_has_a_link(three_days: list[LedgerEntry]) -> None:
+    assert [(one.day, one.calls) for one in three_days] == [
+        (DAY, 2), (DAY + timedelta(days=1), 0), (DAY + timedelta(days=2), 1),
+    ]  # fmt: skip
+    assert [one.previous_digest for one in three_days] == [GENESIS, three_days[0].digest, three_days[1].digest]
+    assert [fault for _, fault in check_ledger()] == ["", "", ""]
+
+
+def test_the_digest_is_what_a_shell_computes_from_the_published_text(three_days: list[LedgerEntry]) -> None:
+    text = "".join(lines_of(DAY))
+
+    assert three_days[0].digest == hashlib.sha256(f"{GENESIS}\n{text}".encode()).hexdigest()
+    first = dict(zip(FIELDS, text.splitlines()[0].split("|"), strict=True))
+    call = Call.objects.order_by("pk").first()
+    assert call is not None
+    assert first == {
+        "id": str(call.pk), "exchange": "simulated", "ticker": "BTCUSDT", "configuration": call.configuration.digest,
+        "version": "1", "signal": "BUY", "previous_signal": "DO NOTHING",
+        "candle_closed_at": "2026-11-20T12:00:00.000000Z", "slot": "2026-11-20T12:00:00.000000Z",
+        "published_at": "2026-11-20T12:00:00.000000Z", "price": "1", "value": "", "candles_digest": "00" * 16,
+    }  # fmt: skip
+
+
+def test_writing_it_again_adds_nothing_and_later_only_what_came(three_days: list[LedgerEntry]) -> None:
+    assert write_ledger(market_now=NOON + timedelta(days=3), now=NOON) == []
+
+    [added] = write_ledger(market_now=NOON + timedelta(days=4), now=NOON)
+
+    assert (added.calls, added.previous_digest) == (1, three_days[-1].digest)
+
+
+def test_a_day_waits_until_all_of_it_is_committed(three_days: list[LedgerEntry]) -> None:
+    midnight = datetime.combine(DAY + timedelta(days=4), datetime.min.time(), UTC)
+
+    assert write_ledger(market_now=midnight + timedelta(minutes=9), now=NOON) == []
+    assert len(write_ledger(market_now=midnight + timedelta(minutes=10), now=NOON)) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE signals_call SET signal = 'SELL' WHERE id = %s",
+        "UPDATE signals_call SET price = 1.0000000000000002 WHERE id = %s",
+        "UPDATE signals_call SET published_at = published_at - interval '1 microsecond' WHERE id = %s",
+        "DELETE FROM signals_call WHERE id = %s",
+    ],
+)
+def test_a_rewritten_call_is_found(three_days: list[LedgerEntry], change: str) -> None:
+    call = Call.objects.order_by("pk").first()
+    assert call is not None
+    assert tamper(change, call.pk) == 1
+
+    faults = [fault for _, fault in check_ledger()]
+
+    assert "the ledger has 2 calls" in faults[0]
+    assert faults[1:] == ["", ""]  # they continue the digest that was written, which stands
+
+
+def test_a_day_made_anew_breaks_the_chain_behind_it(three_days: list[LedgerEntry]) -> None:
+    tamper("DELETE FROM signals_call WHERE id = (SELECT min(id) FROM signals_call)")
+    forged = hashlib.sha256(f"{GENESIS}\n{''.join(lines_of(DAY))}".encode()).hexdigest()
+    tamper("UPDATE signals_ledgerentry SET digest = %s, calls = 1 WHERE day = %s", forged, DAY)
+
+    faults = [fault for _, fault in check_ledger()]
+
+    assert faults[0] == ""
+    assert faults[1].startswith(f"it continues {three_days[0].digest[:12]}")
+
+
+def test_a_day_taken_out_is_found(three_days: list[LedgerEntry]) -> None:
+    tamper("DELETE FROM signals_ledgerentry WHERE day = %s", DAY + timedelta(days=1))
+
+    assert "days are missing" in [fault for _, fault in check_ledger()][1]
+
+
+@pytest.mark.parametrize("statement", ["UPDATE signals_ledgerentry SET calls = 9", "DELETE FROM signals_ledgerentry"])
+def test_a_link_cannot_be_changed(three_days: list[LedgerEntry], statement: str) -> None:
+    with pytest.raises(DatabaseError, match="for ever"), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(statement)
+
+    assert [one.calls for one in LedgerEntry.objects.order_by("day")] == [2, 0, 1]
+
+
+def test_the_command_says_what_stands(three_days: list[LedgerEntry]) -> None:
+    whole = run("verify_ledger")
+    tamper("UPDATE signals_call SET price = 2 WHERE id = (SELECT min(id) FROM signals_call)")
+    broken = run("verify_ledger", "--json")
+
+    assert whole[0] == 0
+    assert "all 3 days stand" in whole[1]
+    assert broken[0] == 1
+    assert [bool(day["fault"]) for day in json.loads(broken[1])["days"]] == [True, False, False]
+
+
+def test_without_a_ledger_the_command_says_so(tickers: list[Ticker]) -> None:
+    assert run("verify_ledger") == (2, "there is no ledger yet: a day enters it when it is over")
