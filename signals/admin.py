@@ -12,8 +12,14 @@ from signals.models import (
     Algorithm,
     AlgorithmPreferences,
     Call,
+    CentralSpan,
     Configuration,
     LatestSignal,
+    LedgerEntry,
+    Outcome,
+    Record,
+    RecordCell,
+    RecordDay,
     SignalResult,
     Sweep,
     TickerRun,
@@ -68,6 +74,63 @@ class CallAdmin(ReadOnlyAdmin):
     list_select_related = ("ticker", "configuration")
     search_fields = ("ticker__symbol",)
     ordering = ("-candle_closed_at",)
+
+
+@admin.register(Outcome)
+class OutcomeAdmin(ReadOnlyAdmin):
+    list_display = ("call", "horizon", "status", "reason", "entry_price", "exit_price", "net_return", "scored_at")
+    list_filter = ("horizon", "status")
+    list_select_related = ("call",)
+    raw_id_fields = ("call",)
+    ordering = ("-pk",)
+
+
+@admin.register(CentralSpan)
+class CentralSpanAdmin(ReadOnlyAdmin):
+    list_display = ("configuration", "since", "until")
+    list_select_related = ("configuration",)
+    ordering = ("-since",)
+
+
+@admin.register(LedgerEntry)
+class LedgerEntryAdmin(ReadOnlyAdmin):
+    list_display = ("day", "calls", "digest", "made_at")
+    ordering = ("-day",)
+
+
+@admin.register(RecordCell)
+class RecordCellAdmin(ReadOnlyAdmin):
+    list_display = (
+        "month",
+        "configuration",
+        "ticker",
+        "signal",
+        "horizon",
+        "scored",
+        "unscorable",
+        "pending",
+        "net_sum",
+    )
+    list_filter = ("horizon", "signal")
+    list_select_related = ("configuration", "ticker")
+    search_fields = ("ticker__symbol",)
+    exclude = ("bins", "counts")
+    ordering = ("-month", "-pk")
+
+
+@admin.register(RecordDay)
+class RecordDayAdmin(ReadOnlyAdmin):
+    list_display = ("day", "configuration", "signal", "horizon", "scored", "net_sum", "hold_sum")
+    list_filter = ("horizon", "signal")
+    list_select_related = ("configuration",)
+    ordering = ("-day", "-pk")
+
+
+@admin.register(Record)
+class RecordAdmin(ReadOnlyAdmin):
+    list_display = ("horizon", "side", "grouping", "built_at")
+    list_filter = ("horizon", "side", "grouping")
+    ordering = ("horizon", "side", "grouping")
 
 
 @admin.register(Sweep)
