@@ -71,8 +71,8 @@ class Reading:
 class Offset:
     """The offset out of many readings: that of the quickest round trip, as NTP's clock filter (RFC 5905, 10) picks it.
 
-    A slow round trip is thereby ignored. A reading that contradicts it is believed when the next one agrees with it:
-    then one of the clocks was set.
+    A slow round trip is thereby ignored. A reading that contradicts it is believed when the next one contradicts it too:
+    then one of the clocks was set. A stepped market's is set at every step.
     """
 
     def __init__(self, keep: int = 8) -> None:
@@ -81,11 +81,12 @@ class Offset:
 
     def add(self, reading: Reading) -> None:
         if self._readings and not reading.agrees_with(self._best):
-            if self._doubted is None or not reading.agrees_with(self._doubted):
+            if self._doubted is None:
                 self._doubted = reading
                 return
             self._readings.clear()
-            self._readings.append(self._doubted)
+            if reading.agrees_with(self._doubted):
+                self._readings.append(self._doubted)
         self._doubted = None
         self._readings.append(reading)
 

@@ -61,5 +61,13 @@ def test_a_clock_that_was_set_is_believed_when_it_says_so_twice() -> None:
     assert offset.milliseconds == pytest.approx(5_001)
 
 
+def test_a_clock_that_is_set_at_every_look_is_followed_all_the_same() -> None:
+    offset = Offset()
+    for step in range(7):
+        offset.add(Reading(offset=60_000.0 * step, error=5))
+
+    assert offset.milliseconds >= 60_000.0 * 5
+
+
 def test_nothing_measured_is_no_offset() -> None:
     assert Offset().milliseconds == 0
