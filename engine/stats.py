@@ -20,6 +20,7 @@ Int64s = npt.NDArray[np.int64]
 # Returns are counted in bins of one basis point, from the loss of everything to a doubling and beyond.
 BIN = 1e-4
 LOWEST_BIN, HIGHEST_BIN = -10_000, 10_000
+_BEGINNINGS = np.arange(LOWEST_BIN, HIGHEST_BIN + 1) / 10_000
 # 97.5 % of a normal distribution lie below so many standard deviations: intervals are of 95 %.
 Z = 1.959963984540054
 # Under so many calls whose spans do not overlap there is too little to say.
@@ -56,7 +57,8 @@ def apart(group: Int64s, entry_at: Int64s, exit_at: Int64s, free_from: Int64s | 
     key = group * _WIDE + entry_at
     first = np.flatnonzero(np.r_[True, group[1:] != group[:-1]])
     end = np.r_[first[1:], len(group)]
-    following = np.searchsorted(key, group * _WIDE + exit_at)
+    # At least the next one: a span without length must not be followed by itself.
+    following = np.maximum(np.searchsorted(key, group * _WIDE + exit_at), np.arange(1, len(group) + 1))
     at = first if free_from is None else np.searchsorted(key, group[first] * _WIDE + free_from[first])
     while True:  # one step of every group that is not through
         is_inside = at < end
@@ -72,7 +74,8 @@ def hit_interval(hits: int, count: int) -> tuple[float, float]:
     rate, share = hits / count, Z * Z / count
     centre = rate + share / 2
     half = Z * math.sqrt(rate * (1 - rate) / count + share / (4 * count))
-    return max(0.0, (centre - half) / (1 + share)), min(1.0, (centre + half) / (1 + share))
+    # The rate lies inside, and 0 and 1 are ends: rounding must not say otherwise.
+    return min(rate, max(0.0, (centre - half) / (1 + share))), max(rate, min(1.0, (centre + half) / (1 + share)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,8 @@ class Tally:
 
 def bin_of(net: Float64s) -> Int64s:
     """The bin of each net return: bin b holds those from b to b + 1 basis points."""
-    return np.clip(np.floor(net / BIN), LOWEST_BIN, HIGHEST_BIN).astype(np.int64)
+    # Looked up, not divided by BIN, which would put 0.0003, the beginning of bin 3, below it.
+    return np.maximum(np.searchsorted(_BEGINNINGS, net, side="right") - 1, 0) + LOWEST_BIN
 
 
 def total(parts: Sequence[Tally]) -> Tally:
@@ -158,7 +162,7 @@ class Summary:
     """What a tally says. Everything that rests on returns is None where nothing was scored.
 
     The hit rate and its 95 % interval are those of the calls that do not overlap; `is_few` where they are fewer than FEW.
-    The median is exact to a basis point, all else to rounding. `strength` (mean over standard deviation of a net return)
+    The median is exact to a basis point (of returns up to a doubling), all else to rounding. `strength` (mean over standard deviation of a net return)
     and `confidence_score` (the lower end of the interval) are None where there is too little to say.
     """
 

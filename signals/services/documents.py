@@ -117,8 +117,9 @@ def _rows(cells: Sequence[Cell], by: Grouping, names: Names) -> list[RowJson]:
     return sorted(rows, key=_merit)
 
 
-def _merit(row: RowJson) -> tuple[bool, float, str]:
-    return row.summary.is_few, -(row.summary.mean or 0.0), row.label
+def _merit(row: RowJson) -> tuple[bool, bool, float, str]:
+    mean = row.summary.mean
+    return row.summary.is_few, mean is None, -(mean or 0.0), row.label
 
 
 def _row_per(

@@ -216,9 +216,8 @@ def ledger(*, limit: int | None = None) -> list[LedgerJson]:
 
 def public_calls(*, at: datetime) -> QuerySet[Call]:
     """The calls the record is about: of a configuration while the central feed ran it, as late as strangers see them."""
-    of_feed = Q(candle_closed_at__gte=F("configuration__central_spans__since")) & (
-        Q(configuration__central_spans__until=None) | Q(candle_closed_at__lt=F("configuration__central_spans__until"))
-    )
+    span = "configuration__central_spans"
+    of_feed = Q(slot__gte=F(f"{span}__since")) & (Q(**{f"{span}__until": None}) | Q(slot__lt=F(f"{span}__until")))
     return Call.objects.filter(
         of_feed, ticker__exchange=settings.EXCHANGE, candle_closed_at__lte=at - settings.PUBLIC_DELAY
     )

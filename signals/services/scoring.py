@@ -13,12 +13,12 @@ from django.db import connection
 from engine.candles import MINUTE_MS, Float64s
 from engine.stats import buy_return, sell_return
 from market.copying import copy_rows, unhurried
-from signals.models import Horizon, Outcome
+from signals.models import Call, Horizon, Outcome
 
 # A candle that has not come so long after the exit never will: an exchange that halted, a ticker that was delisted.
 WAIT_FOR_CANDLES = timedelta(hours=24)
-# The regular run looks at calls on candles this young: the longest horizon, the wait, and a worker that was away a day.
-RECENT = timedelta(days=3)
+# Calls this much older than what was scored last may still be due: the longest horizon, and the wait for candles.
+UNSETTLED = timedelta(days=3)
 # Of so many hours of calls at a time: what 2,000 tickers call in them is written in a second or two.
 STEP = timedelta(hours=6)
 # A verdict is written this long after its candle's close at the latest: ten candles of 4h.
@@ -77,13 +77,15 @@ def score_calls(
     until: datetime | None = None,
     say: Callable[[datetime], None] = lambda at: None,
 ) -> ScoreCounts:
-    """Scores what is due and has no outcome yet, of calls on candles that closed from `since` (3 days ago) to `until`.
+    """Scores what is due and has no outcome yet, of calls on candles that closed from `since` to `until`.
+
+    By default that is all since three days before what was scored last: a stop of any length is made up for.
 
     Entry is the open of the first 1m candle that opens after the call's publication, exit the close of the 1m candle at
     the horizon. Where one of them is not there, the call waits for it for 24 hours and is then unscorable. Safe to repeat
     and to race. `say` hears how far it is.
     """
-    at = since or market_now - RECENT
+    at = since or _unsettled_since(market_now)
     end = min(until or market_now, market_now)
     counts = ScoreCounts(scored=0, unscorable=0)
     while at < end:
@@ -93,6 +95,14 @@ def score_calls(
         say(step)
         at = step
     return counts
+
+
+def _unsettled_since(market_now: datetime) -> datetime:
+    last = Outcome.objects.order_by("-pk").values_list("exit_at", flat=True).first()
+    if last is not None:
+        return min(last, market_now) - UNSETTLED
+    first = Call.objects.order_by("candle_closed_at").values_list("candle_closed_at", flat=True).first()
+    return first or market_now
 
 
 def _score(since: datetime, until: datetime, market_now: datetime, now: datetime, counts: ScoreCounts) -> None:

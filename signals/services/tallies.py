@@ -16,9 +16,8 @@ from engine.stats import Int64s, Tally, apart
 from market.copying import copy_rows, unhurried
 from signals.models import Call, Horizon, RecordCell, RecordDay, Signal
 from signals.services.evaluation import from_ms, to_ms
+from signals.services.scoring import LATEST_PUBLICATION
 
-# A month is made anew until the last of its calls has had its last outcome.
-SETTLED_AFTER = timedelta(days=4)
 BATCH = 2_000
 
 # Each public call of a month with its outcome at one horizon. Those of a pair by time: spans are chosen in that order.
@@ -42,6 +41,8 @@ _COLUMNS |= {"net": "f8", "hold": "f8"}
 _SCORED, _UNSCORABLE = 2, 1
 
 DAY_MS = 86_400_000
+# A call is public from the very instant in which it is as old as the delay.
+_INSTANT = timedelta(microseconds=1)
 Columns = dict[str, npt.NDArray[Any]]
 
 
@@ -52,14 +53,28 @@ def rebuild_months(*, at: datetime, everything: bool = False) -> list[date]:
     """
     until = at - settings.PUBLIC_DELAY
     first = Call.objects.order_by("candle_closed_at").values_list("candle_closed_at", flat=True).first()
-    if first is None or first >= until:
+    if first is None or first > until:
         return []
-    since = first if everything or not RecordCell.objects.exists() else max(first, until - SETTLED_AFTER)
-    months = list(_months(since, until))
+    since = first if everything else min(_first_open(first), until - LATEST_PUBLICATION)
+    months = list(_months(max(first, since), until))
     for month in months:  # in order: whether a span overlaps another may depend on the month before
         for horizon in Horizon.values:
             _rebuild(month, horizon, until)
     return months
+
+
+def _first_open(first: datetime) -> datetime:
+    """The beginning of the first month that can still change: the newest that has cells, or one whose calls are pending.
+
+    Where this exchange has no cells, all is made anew: what another one's left behind must not stay in any sum.
+    """
+    cells = RecordCell.objects.filter(ticker__exchange=settings.EXCHANGE)
+    newest = cells.order_by("-month").values_list("month", flat=True).first()
+    if newest is None:
+        return first
+    pending = cells.filter(pending__gt=0).order_by("month").values_list("month", flat=True).first()
+    month = min(newest, pending or newest)
+    return datetime(month.year, month.month, 1, tzinfo=UTC)
 
 
 def _months(since: datetime, until: datetime) -> Iterator[date]:
@@ -77,7 +92,7 @@ def _rebuild(month: date, horizon: int, until: datetime) -> None:
     first, end = (datetime(day.year, day.month, 1, tzinfo=UTC) for day in (month, _next(month)))
     with unhurried(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('record'))")
-        outcomes = copy_rows(_OUTCOMES, [settings.EXCHANGE, horizon, first, min(end, until)], _COLUMNS)
+        outcomes = copy_rows(_OUTCOMES, [settings.EXCHANGE, horizon, first, min(end, until + _INSTANT)], _COLUMNS)
         is_apart = _apart(outcomes, _busy_until(month, horizon))
         RecordCell.objects.filter(month=month, horizon=horizon).delete()
         RecordCell.objects.bulk_create(_cells(outcomes, is_apart, month, horizon), batch_size=BATCH)

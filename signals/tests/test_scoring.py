@@ -176,15 +176,26 @@ def test_scoring_again_changes_nothing(configuration: Configuration, ticker: Tic
     assert list(Outcome.objects.order_by("pk").values()) == before
 
 
-def test_any_past_day_can_be_made_up_for(configuration: Configuration, ticker: Ticker) -> None:
+def test_a_stop_of_any_length_is_made_up_for(configuration: Configuration, ticker: Ticker) -> None:
+    give_minutes(ticker, minutes())
+    first = make_call(configuration, ticker)
+    score(ENTRY + timedelta(hours=1))  # and then nobody ran for two months
+    second = make_call(configuration, ticker, published_at=PUBLISHED + timedelta(minutes=2))
+
+    score(NOON + timedelta(days=60))
+
+    assert [one.outcomes.filter(status="scored").count() for one in (first, second)] == [3, 3]
+
+
+def test_any_past_day_can_be_scored_again(configuration: Configuration, ticker: Ticker) -> None:
     give_minutes(ticker, minutes())
     make_call(configuration, ticker)
     much_later = NOON + timedelta(days=60)
 
-    recent = score(much_later)
+    of_another_day = score(much_later, since=NOON + timedelta(days=1))
     of_that_day = score(much_later, since=NOON.replace(hour=0))
 
-    assert (recent["scored"], of_that_day["scored"]) == (0, 3)
+    assert (of_another_day["scored"], of_that_day["scored"]) == (0, 3)
 
 
 @pytest.mark.parametrize("statement", ["UPDATE signals_outcome SET net_return = 9", "DELETE FROM signals_outcome"])

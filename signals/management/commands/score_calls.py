@@ -17,7 +17,7 @@ EPILOG = """examples:
   python manage.py score_calls                     # every call that is due and has no outcome yet
   python manage.py score_calls --day 2026-11-20    # those on candles of one day
 
-Beat does this every few minutes for the last three days. Running it again changes nothing that is there.
+Beat does this every few minutes for what has become due. Running it again changes nothing that is there.
 """
 
 
