@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.db.models import Model
 from django.test import Client
 from django.urls import reverse
+from pytest_django import Settings
 
 from accounts.models import User
 from signals.services.housekeeping import bootstrap
@@ -28,7 +29,8 @@ WITHOUT_A_PAGE = {
 
 
 @pytest.fixture
-def oscar(client: Client, db: None) -> Client:
+def oscar(client: Client, db: None, settings: Settings) -> Client:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # real hashing is slow on purpose
     bootstrap(now=NOON)
     client.force_login(
         User.objects.create_superuser("oscar", "oscar@example.org", "oscar's long password"),

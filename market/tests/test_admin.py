@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.contrib.auth import get_user_model
 from django.test import Client
+from pytest_django import Settings
 
 from market.candles import Block, write_candles, write_revisions
 from market.models import HeartbeatStatus, Ticker, Universe
@@ -17,7 +18,8 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def oscar(client: Client) -> Client:
+def oscar(client: Client, settings: Settings) -> Client:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # real hashing is slow on purpose
     client.force_login(get_user_model().objects.create_superuser("oscar", "oscar@example.com", "a long password"))
     return client
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
-from itertools import count
+from functools import lru_cache
+from itertools import count, takewhile
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -27,29 +29,38 @@ def latest_instant(timetable: Timetable, *, at: datetime) -> datetime:
     1970. Where a wall-clock time is skipped by daylight saving it stands for the instant an hour later, as beat runs
     it.
     """
+    return next(instants_up_to(timetable, at=at))
+
+
+def instants_up_to(timetable: Timetable, *, at: datetime) -> Iterator[datetime]:
+    """The instants at or before `at` that the schedule stands for, newest first, without end."""
     if isinstance(timetable, crontab):
-        return _latest_of_crontab(timetable, at)
-    elapsed: timedelta = (at - EPOCH) % timetable.run_every
-    return at - elapsed
+        yield from _of_crontab(timetable, at)
+        return
+    newest = at - (at - EPOCH) % timetable.run_every
+    yield from (newest - number * timetable.run_every for number in count())
 
 
-def _latest_of_crontab(timetable: Timetable, at: datetime) -> datetime:
+def _of_crontab(timetable: Timetable, at: datetime) -> Iterator[datetime]:
     zone = timetable.tz if isinstance(timetable.tz, ZoneInfo) else ZoneInfo(str(timetable.tz))
+    hours, minutes = tuple(sorted(timetable.hour)), tuple(sorted(timetable.minute))
     today = at.astimezone(zone).date()
-    for days in count():  # ends: celery refuses a crontab whose day never comes
+    for days in count():  # an instant is found: celery refuses a crontab whose day never comes
         day = today - timedelta(days=days)
-        if not _is_day_of(timetable, day):
-            continue
-        for hour in sorted(timetable.hour, reverse=True):
-            for minute in sorted(timetable.minute, reverse=True):
-                for instant in _instants_at(day, time(hour, minute), zone):
-                    if instant <= at:
-                        return instant
-    raise AssertionError("count() has no end")
+        if _is_day_of(timetable, day):
+            yield from (instant for instant in _instants_of(day, hours, minutes, zone) if instant <= at)
+
+
+@lru_cache(maxsize=16)  # today's is asked for every few seconds
+def _instants_of(day: date, hours: tuple[int, ...], minutes: tuple[int, ...], zone: ZoneInfo) -> tuple[datetime, ...]:
+    """The instants at which clocks in the zone show these times on a day, newest first."""
+    walls = (time(hour, minute) for hour in hours for minute in minutes)
+    instants = {instant for wall in walls for instant in _instants_at(day, wall, zone)}
+    return tuple(sorted(instants, reverse=True))
 
 
 def _instants_at(day: date, wall: time, zone: ZoneInfo) -> list[datetime]:
-    """The instants at which clocks in the zone show this time, newest first; of a skipped time, the one beat runs at."""
+    """The instants at which clocks in the zone show this time; of a skipped time, the one beat runs at."""
     first, second = (datetime.combine(day, wall.replace(fold=fold), zone).astimezone(UTC) for fold in (0, 1))
     return [second, first] if second > first else [first]
 
@@ -64,11 +75,8 @@ def _is_day_of(timetable: Timetable, day: date) -> bool:
 
 def instants_between(timetable: Timetable, *, after: datetime, before: datetime) -> list[datetime]:
     """The instants strictly between two, newest first."""
-    instants: list[datetime] = []
-    at = before
-    while (at := latest_instant(timetable, at=at - timedelta(microseconds=1))) > after:
-        instants.append(at)
-    return instants
+    earlier = instants_up_to(timetable, at=before - timedelta(microseconds=1))
+    return list(takewhile(lambda instant: instant > after, earlier))
 
 
 def sync_premium_schedule(*, preference: AlgorithmPreferences) -> PeriodicTask | None:

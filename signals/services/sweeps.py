@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -17,7 +18,7 @@ from market.models import Ticker
 from signals.models import CENTRAL, AlgorithmPreferences, Sweep
 from signals.services.evaluation import plan_of, to_ms
 from signals.services.results import write_missing
-from signals.services.schedules import Timetable, instants_between, latest_instant
+from signals.services.schedules import Timetable, instants_between, instants_up_to, latest_instant
 
 logger = logging.getLogger(__name__)
 
@@ -170,10 +171,7 @@ def record_missed_slots(*, market_now: datetime, now: datetime) -> None:
 
 def _recent_slots(timetable: Timetable, at: datetime) -> list[datetime]:
     """The newest LATE_SLOTS slots at or before an instant, oldest first."""
-    slots = [latest_instant(timetable, at=at)]
-    while len(slots) < LATE_SLOTS:
-        slots.append(latest_instant(timetable, at=slots[-1] - timedelta(microseconds=1)))
-    return slots[::-1]
+    return list(islice(instants_up_to(timetable, at=at), LATE_SLOTS))[::-1]
 
 
 def central_timetable() -> Timetable | None:

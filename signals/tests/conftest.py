@@ -4,11 +4,13 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from pytest_django import Settings
 
 from accounts.models import User
 from billing.models import PlanGrant, PlanName
 from engine import registry
 from engine.candles import Candles, Float64s, aggregate
+from market import clock
 from market.candles import Block, write_candles
 from market.models import Ticker
 from market.store import CandleStore
@@ -27,6 +29,20 @@ def _fresh_process(db: None) -> None:
     """What a worker process remembers belongs to rows that the last test rolled back."""
     evaluation.plan_of.cache_clear()
     evaluation._symbols.clear()
+
+
+@pytest.fixture(autouse=True)
+def _quick_passwords(settings: Settings) -> None:
+    """Real hashing is slow on purpose; what is tested here is not the hash."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def market_at_noon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exchange's clock stands where the candles are. By the real one every slot since then was missed, and is looked
+    for: the longer ago noon is, the longer that takes.
+    """
+    monkeypatch.setattr(clock, "now", lambda: NOON + timedelta(seconds=4))
 
 
 @pytest.fixture
@@ -62,7 +78,7 @@ def tickers(product: None) -> list[Ticker]:
 
 
 @pytest.fixture
-def sweep(tickers: list[Ticker]) -> Sweep:
+def sweep(tickers: list[Ticker], market_at_noon: None) -> Sweep:
     return open_sweep(NOON)
 
 

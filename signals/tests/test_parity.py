@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from io import StringIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,12 +37,12 @@ def judged(tickers: list[Ticker]) -> list[Ticker]:
     return tickers
 
 
-def tamper(statement: str, *values: object) -> int:
+def tamper(statement: str, *values: Any) -> int:
     """What only somebody with the database's own rights can do: past every trigger."""
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL session_replication_role = replica")
         cursor.execute(statement, values)
-        changed = cursor.rowcount
+        changed = int(cursor.rowcount)
         cursor.execute("SET LOCAL session_replication_role = origin")
     return changed
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from zoneinfo import ZoneInfo
 
 from celery.schedules import crontab, schedule
@@ -14,7 +15,13 @@ from billing.models import PlanGrant
 from signals.models import AlgorithmPreferences
 from signals.services.bots import cleanup_inactive_bots
 from signals.services.configurations import configuration_for
-from signals.services.schedules import instants_between, latest_instant, sync_premium_schedule
+from signals.services.schedules import (
+    _instants_of,
+    instants_between,
+    instants_up_to,
+    latest_instant,
+    sync_premium_schedule,
+)
 from signals.tests.conftest import NOON
 
 EVERY_2_MINUTES = TzAwareCrontab(minute="*/2", tz=ZoneInfo("UTC"))
@@ -133,3 +140,21 @@ def _preference(user: User) -> AlgorithmPreferences:
         configuration=configuration_for(algorithm_id="rsi", timeframe="5m", parameters={}, now=NOON),
         execution_frequency=AlgorithmPreferences.Frequency.EVERY_5_MINUTES,
     )
+
+
+def test_three_months_of_slots_look_at_each_day_once() -> None:
+    _instants_of.cache_clear()
+
+    found = instants_between(EVERY_2_MINUTES, after=NOON - timedelta(days=90), before=NOON)
+
+    assert len(found) == 90 * 720 - 1
+    assert _instants_of.cache_info().misses == 91
+
+
+def test_the_hour_that_comes_twice_in_autumn_is_told_in_the_order_of_time() -> None:
+    timetable = TzAwareCrontab(minute="*/30", tz=ZoneInfo("Europe/Berlin"))
+    midnight = datetime(2026, 10, 25, 4, 0, tzinfo=UTC)
+
+    found = list(islice(instants_up_to(timetable, at=midnight), 12))
+
+    assert found == [midnight - number * timedelta(minutes=30) for number in range(12)]

@@ -12,7 +12,7 @@ from market.candles import Block, write_candles
 from market.models import Ticker
 from signals.models import Call, Configuration, Outcome, Signal
 from signals.services.configurations import configuration_for
-from signals.services.scoring import NO_ENTRY, NO_EXIT, score_calls
+from signals.services.scoring import NO_ENTRY, NO_EXIT, ScoreCounts, score_calls
 from signals.tests.conftest import NOON, make_ticker
 
 FEE = 0.001
@@ -65,8 +65,8 @@ def give_minutes(ticker: Ticker, rows: Float64s) -> None:
     write_candles([Block(ticker.pk, "1m", rows)], received_at=NOON)
 
 
-def score(until: datetime = LONG_AFTER, since: datetime | None = None) -> dict[str, int]:
-    return dict(score_calls(market_now=until, now=LONG_AFTER, since=since))
+def score(until: datetime = LONG_AFTER, since: datetime | None = None) -> ScoreCounts:
+    return score_calls(market_now=until, now=LONG_AFTER, since=since)
 
 
 def test_entry_is_the_open_after_publication_and_exit_the_close_at_the_horizon(
@@ -216,7 +216,7 @@ def test_two_at_once_write_each_outcome_once(configuration: Configuration, ticke
     give_minutes(ticker, minutes())
     for number in range(50):
         make_call(configuration, ticker, published_at=PUBLISHED + timedelta(minutes=2 * number))
-    done: list[dict[str, int]] = []
+    done: list[ScoreCounts] = []
 
     def work() -> None:
         done.append(score())

@@ -69,14 +69,19 @@ class WebProcess:
         self.process.terminate()
         self.process.wait(PATIENCE_MS / 1000)
 
+    @property
+    def is_running(self) -> bool:
+        return self.process.poll() is None
+
 
 @pytest.fixture(autouse=True)
 def _quick_passwords() -> None:
     """Not here: the web process is the real one and knows only the product's own hashes."""
 
 
-@pytest.fixture
-def web() -> Iterator[WebProcess]:
+@pytest.fixture(scope="package")
+def _web_process(django_db_setup: None) -> Iterator[WebProcess]:
+    """One for all tests: it starts for seconds, and knows rows by ids, which are never given twice."""
     assert (settings.BASE_DIR / "dashboard/static/bundle/signals.js").exists(), "no bundle: run `make bundle`"
     process = WebProcess()
     process.start()
@@ -84,7 +89,19 @@ def web() -> Iterator[WebProcess]:
     process.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
+def web(_web_process: WebProcess, transactional_db: None) -> WebProcess:
+    """Running, whatever the last test did to it."""
+    if not _web_process.is_running:
+        _web_process.start()
+    with connection.cursor() as cursor:
+        # It looks into the database while the test's rows are cleared away. Should the two block each other, Postgres
+        # gives up the one that notices first: not the clearing.
+        cursor.execute("SET deadlock_timeout = '1min'")
+    return _web_process
+
+
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
