@@ -137,7 +137,7 @@ def verdicts(algorithm: Algorithm, parameters: Parameters, panel: Panel) -> list
 def _judge(algorithm: Algorithm, parameters: Parameters, panel: Panel) -> list[Verdict]:
     """The verdicts on the sound windows."""
     each = [_lines(algorithm, parameters, window.candles) for window in panel.sound]
-    lines = each[0] if len(each) == 1 else tuple(np.stack(line) for line in zip(*each, strict=True))
+    lines = each[0] if len(each) == 1 else tuple(np.array(line) for line in zip(*each, strict=True))
     entries, exits = _signals(algorithm, parameters, panel.candles, lines)
     found = entries, exits, lines[0], panel.candles.close
     last = [[array[-1].item()] for array in found] if len(each) == 1 else [array[:, -1].tolist() for array in found]
@@ -156,16 +156,8 @@ def _lines(algorithm: Algorithm, parameters: Parameters, candles: Candles) -> Li
 def _judged(algorithm: Algorithm, window: Window, is_entry: bool, is_exit: bool, value: float, price: float) -> Verdict:
     if not (is_entry or is_exit) and not math.isfinite(value):
         return _unable(window, f"{algorithm.value_label[:40]} is undefined: too little movement or volume")
-    return Verdict(
-        signal=Signal.BUY if is_entry else Signal.SELL if is_exit else Signal.DO_NOTHING,
-        is_entry=is_entry,
-        is_exit=is_exit,
-        value=_finite(value),
-        price=price,
-        reason="",
-        candle_closed_at_ms=window.closed_at_ms,
-        candles_digest=window.digest,
-    )
+    signal = Signal.BUY if is_entry else Signal.SELL if is_exit else Signal.DO_NOTHING
+    return Verdict(signal, is_entry, is_exit, _finite(value), price, "", window.closed_at_ms, window.digest)
 
 
 def series(algorithm: Algorithm, parameters: Parameters, candles: Candles) -> Int8s:

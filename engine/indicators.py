@@ -148,11 +148,11 @@ def supertrend(
     return line, trend
 
 
-def _follow_bands(lowers: list[float], uppers: list[float], closes: list[float]) -> tuple[list[float], list[int]]:
+def _follow_bands(lowers: list[float], uppers: list[float], closes: list[float]) -> tuple[list[float], list[float]]:
     """The recursive part of `supertrend`, on lists: plain floats are several times faster than array elements."""
     lines: list[float] = []
-    trends: list[int] = []
-    lower, upper, before, trend = lowers[0], uppers[0], closes[0], 1
+    trends: list[float] = []
+    lower, upper, before, trend = lowers[0], uppers[0], closes[0], 1.0
     for next_lower, next_upper, close in zip(lowers, uppers, closes, strict=True):
         if next_lower > lower or before < lower:
             lower = next_lower
@@ -160,9 +160,9 @@ def _follow_bands(lowers: list[float], uppers: list[float], closes: list[float])
             upper = next_upper
         if trend > 0:
             if close < lower * UNDER:
-                trend = -1
+                trend = -1.0
         elif close > upper * OVER:
-            trend = 1
+            trend = 1.0
         lines.append(lower if trend > 0 else upper)
         trends.append(trend)
         before = close

@@ -12,7 +12,7 @@ from celery import Task, shared_task
 from django.conf import settings
 from django.db import DatabaseError
 from django.utils.dateparse import parse_datetime
-from kombu.exceptions import OperationalError as BrokerError
+from kombu.exceptions import KombuError as BrokerError
 
 from live.publish import publish
 from market import clock
@@ -42,6 +42,8 @@ logger = logging.getLogger(__name__)
 READINESS_POLL = 0.05  # seconds
 # Late slots that one look sends: twenty at once would stand in front of the present one.
 LATE_AT_ONCE = 4
+# So many go to the broker in one round trip, and are worked on while the next ones are made.
+MESSAGES_AT_ONCE = 100
 
 
 @shared_task(bind=True)
@@ -201,7 +203,7 @@ def _wait_for_candles(slot: datetime, timeframes: set[str]) -> str | None:
 def _fan_out(sweep: Sweep, ticker_ids: Sequence[int], *, queue: str, size: int) -> None:
     """One message per `size` tickers; old ones expire instead of piling up."""
     expires = settings.SWEEP_MISSING_AFTER.total_seconds()
-    with evaluate_tickers.app.producer_or_acquire() as producer:
+    with evaluate_tickers.app.producer_or_acquire() as producer, producer.batch(max_size=MESSAGES_AT_ONCE):
         for start in range(0, len(ticker_ids), size):
             evaluate_tickers.apply_async(
                 kwargs={"sweep_id": sweep.pk, "ticker_ids": list(ticker_ids[start : start + size])},

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 import structlog
-from celery import Celery, Task
+from celery import Celery, Task, bootsteps
 from celery.signals import (
     before_task_publish,
     setup_logging,
@@ -21,7 +21,7 @@ from celery.signals import (
     worker_process_shutdown,
 )
 from django.conf import settings
-from django.db import close_old_connections
+from django.db import close_old_connections, connection
 
 from watch.task_counters import counter
 
@@ -34,9 +34,12 @@ app.autodiscover_tasks()
 SWEEP_TASKS = {"signals.tasks.central_sweep", "signals.tasks.premium_sweep"}
 # As the metrics call what Celery calls a state.
 STATES = {"SUCCESS": "succeeded", "FAILURE": "failed", "RETRY": "retried"}
+# Seconds for which a connection to Postgres is not asked again whether it works: the question costs as much as reading.
+TRUSTED_FOR = 1.0
 
 logger = logging.getLogger(__name__)
 _started: dict[str, float] = {}  # task id -> when this process began with it, monotonic
+_looked_at = 0.0  # at the database connection, monotonic
 _newest_sweep = 0  # that this process has worked on
 # What the messages that the present task sends inherit.
 _of_sweep: ContextVar[Mapping[str, str]] = ContextVar("_of_sweep", default=MappingProxyType({}))
@@ -56,6 +59,38 @@ def _keep_django_logging(**kwargs: object) -> None:
     """Connecting to this tells Celery that logging is set up: one format for every process."""
 
 
+class GatheredEvents(bootsteps.StartStopStep):
+    """Sends what Flower hears of tasks together, a few times a second.
+
+    By itself Celery sends it each time that its loop turns, for every message and every result: half of what a worker's
+    parent process does for short tasks, and most of what Flower does.
+    """
+
+    requires = ("celery.worker.consumer.events:Events",)
+    PAUSE = 0.25  # seconds
+    MOST = 300  # events of one message
+
+    def start(self, parent: Any) -> None:
+        self._is_due = False
+        parent.event_dispatcher.buffer_limit = self.MOST
+        parent.event_dispatcher.on_send_buffered = lambda: self._plan(parent)
+
+    def _plan(self, parent: Any) -> None:
+        if not self._is_due:
+            self._is_due = True
+            parent.hub.call_later(self.PAUSE, self._flush, parent)
+
+    def _flush(self, parent: Any) -> None:
+        self._is_due = False
+        parent.event_dispatcher.flush()
+
+    def stop(self, parent: Any) -> None:
+        parent.event_dispatcher.flush()
+
+
+app.steps["consumer"].add(GatheredEvents)
+
+
 @before_task_publish.connect
 def _stamp_message(sender: str, headers: dict[str, Any], **kwargs: object) -> None:
     """Says when the message was sent, and which slot of which feed the work is for: the log of its task names both."""
@@ -70,8 +105,16 @@ def _begin_task(task_id: str, task: Task[..., object], kwargs: dict[str, Any], *
         return
     _started[task_id] = time.monotonic()
     _name_work(task, task_id, kwargs)
-    # Lets go of a connection that is too old, or that a restart of Postgres has broken.
-    close_old_connections()
+    _look_at_connection()
+
+
+def _look_at_connection() -> None:
+    """Lets go of a connection that is too old, or that a restart of Postgres has broken. One that has just served is neither."""
+    global _looked_at
+    now = time.monotonic()
+    if connection.errors_occurred or now - _looked_at > TRUSTED_FOR:
+        _looked_at = now
+        close_old_connections()
 
 
 def _name_work(task: Task[..., object], task_id: str, kwargs: dict[str, Any]) -> None:

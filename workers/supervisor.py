@@ -161,7 +161,7 @@ def programs(values: Mapping[str, str]) -> list[Program]:
     The simulated exchange comes first: it needs no database, and the rows of the others are made from its tickers.
     """
     celery = ("-m", "celery", "-A", "workers", "--quiet")
-    worker = (*celery, "worker", "--without-gossip", "--without-mingle", "-E", "-c", "2")
+    worker = ("-m", "workers.worker", "--without-gossip", "--without-mingle", "-E", "-c", "2")
     table: list[tuple[str, tuple[str, ...]]] = [
         ("heartbeat", ("manage.py", "run_heartbeat")),
         ("worker-sweep", (*worker, "-Q", "sweep,steering", "-n", "sweep@%h")),

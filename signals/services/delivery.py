@@ -52,9 +52,10 @@ def deliveries_of(*, plan: Plan, written: Written) -> list[tuple[str, SignalFram
     """
     deliveries: list[tuple[str, SignalFrame]] = []
     symbols = symbols_of([one.ticker_id for one in written.inserted])
+    slot_ms = plan.slot_ms
     for one in written.inserted:
         if one.configuration.id in plan.central_ids:
-            frame = _frame_of_judgement(one, plan, symbols[one.ticker_id])
+            frame = _frame_of_judgement(one, slot_ms, symbols[one.ticker_id])
             deliveries.append((group_name(frame["algorithm"], frame["ticker"]), frame))
     if plan.owner_id is not None:
         group = user_group(plan.owner_id)
@@ -62,7 +63,7 @@ def deliveries_of(*, plan: Plan, written: Written) -> list[tuple[str, SignalFram
     return deliveries
 
 
-def _frame_of_judgement(judgement: Judgement, plan: Plan, symbol: str) -> SignalFrame:
+def _frame_of_judgement(judgement: Judgement, slot_ms: int, symbol: str) -> SignalFrame:
     """The frame of a verdict that was just written, for the central feed's groups."""
     verdict, configuration = judgement.verdict, judgement.configuration
     assert verdict.candle_closed_at_ms is not None  # only candles that exist are judged
@@ -75,7 +76,7 @@ def _frame_of_judgement(judgement: Judgement, plan: Plan, symbol: str) -> Signal
         "ticker": symbol,
         "timeframe": configuration.timeframe,
         "closed_at": verdict.candle_closed_at_ms,
-        "slot": plan.slot_ms,
+        "slot": slot_ms,
         "signal": verdict.signal.value,
         "is_call": judgement.is_call,
         "value": verdict.value,

@@ -20,6 +20,7 @@ from engine import registry
 from engine.candles import CATCH_UP, TIMEFRAMES, Candles
 from engine.evaluate import Panels, Signal, Verdict, verdict, verdicts
 from market.models import Ticker
+from market.statements import Statement
 from signals.models import CENTRAL, AlgorithmPreferences, Configuration, Sweep, TickerRun
 
 logger = logging.getLogger(__name__)
@@ -337,14 +338,18 @@ def _add(configuration: Configuration, debt: Debt, judged: list[Verdict]) -> Non
 
 _SIGNALS = {signal.value: signal for signal in Signal}
 
-FIND_LATEST = """
+FIND_LATEST = Statement(
+    "find_latest",
+    """
 SELECT configuration_id, ticker_id, (extract(epoch FROM candle_closed_at) * 1000)::bigint, signal
-FROM signals_latestsignal WHERE configuration_id = ANY(%s) AND ticker_id = ANY(%s)
-"""
+FROM signals_latestsignal WHERE configuration_id = ANY(%(configurations)s) AND ticker_id = ANY(%(tickers)s)
+""",
+    {"configurations": "bigint[]", "tickers": "bigint[]"},
+)
 
 
 def load_latest(*, configuration_ids: Sequence[int], ticker_ids: Sequence[int]) -> LatestSignals:
     """The newest verdicts of these configurations on these tickers."""
     with connection.cursor() as cursor:
-        cursor.execute(FIND_LATEST, [list(configuration_ids), list(ticker_ids)])
+        FIND_LATEST.execute(cursor, {"configurations": list(configuration_ids), "tickers": list(ticker_ids)})
         return {(row[0], row[1]): Known(row[2], _SIGNALS[row[3]]) for row in cursor.fetchall()}

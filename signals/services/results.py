@@ -10,6 +10,7 @@ import msgspec
 from django.db import connection
 
 from market.partitions import PartitionedTable, ensure_partition
+from market.statements import Statement
 from signals.models import TickerRun
 from signals.services.evaluation import Judgement, Plan, TickerOutcome
 
@@ -20,7 +21,9 @@ RECEIPTS = PartitionedTable("signals_tickerrun", "day")
 # - Whoever inserts the receipt has done the ticker's work: the others, late or doubled, write nothing of it.
 # - Rows are inserted in the order of their keys, and all results before the first newest verdict (its count forces that),
 #   so that two feeds that write the same verdicts wait for one another instead of locking up.
-WRITE = """
+WRITE = Statement(
+    "write_outcomes",
+    """
 WITH receipt AS (
     INSERT INTO signals_tickerrun
         (slot, sweep_id, ticker_id, status, error, results, calls, holes, duration_ms, finished_at)
@@ -70,7 +73,16 @@ WITH receipt AS (
 )
 SELECT (SELECT array_agg(ticker_id) FROM receipt),
        (SELECT array_agg(number) FROM verdict JOIN result USING (configuration_id, ticker_id, candle_closed_at))
-"""
+""",
+    {
+        "slot": "timestamptz",
+        "sweep": "bigint",
+        "now": "timestamptz",
+        "published": "timestamptz",
+        "receipts": "json",
+        "verdicts": "json",
+    },
+)
 
 
 class _Receipt(msgspec.Struct):
@@ -133,7 +145,7 @@ def write_outcomes(
         "verdicts": _document(_verdicts(judgements)),
     }
     with connection.cursor() as cursor:
-        cursor.execute(WRITE, values)
+        WRITE.execute(cursor, values)
         receipts, inserted = cursor.fetchone()
     return Written(frozenset(receipts or ()), tuple(judgements[number] for number in sorted(inserted or ())))
 

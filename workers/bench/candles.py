@@ -14,12 +14,14 @@ from pathlib import Path
 import numpy as np
 from django.db.models import QuerySet
 
-from engine.candles import STORE_SIZE, TIMEFRAMES, Candles, Float64s
+from engine.candles import STORE_SIZE, Candles
 from market.candles import Block, load_newest, write_candles
 from market.models import Candle
 from market.store import CandleStore
+from signals.services.evaluation import last_close
 from workers.bench.inside import Inside
 from workers.bench.report import Bar, Report, Table
+from workers.bench.walk import walk
 from workers.product import running_product
 
 HELP = "Candles of many tickers as arrays: from the candle store, beside the same by the ORM."
@@ -68,7 +70,8 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> Report:
 def measure(*, tickers: int, candles: int, repeat: int) -> dict[str, list[float]]:
     """Seconds of each round, by way. Run inside the product."""
     ids = list(range(1, tickers + 1))  # candles have no foreign-key constraint
-    blocks = [Block(ticker_id, TIMEFRAME, _walk(ticker_id, candles)) for ticker_id in ids]
+    newest = last_close(TIMEFRAME, datetime.now(UTC))
+    blocks = [Block(ticker_id, TIMEFRAME, walk(ticker_id, candles, TIMEFRAME, newest)) for ticker_id in ids]
     write_candles(blocks, received_at=datetime.now(UTC))
     CandleStore().replace(blocks)
     ways: dict[str, Load] = {STORE: _store(), COPY: _copy, VALUES: _values, ORM: _orm}
@@ -118,22 +121,3 @@ def _orm(ids: Sequence[int], count: int) -> dict[int, Candles]:
 
 def _newest(ticker_id: int, count: int) -> QuerySet[Candle]:
     return Candle.objects.filter(ticker=ticker_id, timeframe=TIMEFRAME).order_by("-open_time")[:count]
-
-
-def _walk(seed: int, count: int) -> Float64s:
-    """A random walk of `count` candles, (count, 6), that closed lately."""
-    rng = np.random.default_rng(seed)
-    length = TIMEFRAMES[TIMEFRAME]
-    newest = int(time.time() * 1000) // length * length - length
-    close = 100 * np.exp(np.cumsum(rng.normal(0, 0.002, count)))
-    opened = np.concatenate([close[:1], close[:-1]])
-    return np.column_stack(
-        [
-            np.arange(newest - (count - 1) * length, newest + 1, length, dtype=np.float64),
-            opened,
-            np.maximum(opened, close) * 1.001,
-            np.minimum(opened, close) * 0.999,
-            close,
-            rng.uniform(1, 100, count),
-        ]
-    )

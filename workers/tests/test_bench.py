@@ -102,3 +102,13 @@ def test_a_report_reads_as_text_and_as_json() -> None:
     assert found["bars"] == [
         {"what": "time", "figure": None, "limit": 5, "is_at_most": True, "unit": "ms", "holds": False}
     ]
+
+
+@pytest.mark.processes
+def test_bench_replay_finds_no_difference_and_scores_every_call() -> None:
+    done = bench("replay", "--tickers", "2", "--slots", "3", "--calls", "60", "--json")
+
+    assert done.returncode == 0, done.stderr
+    replayed, recorded = json.loads(done.stdout)["tables"]
+    assert replayed["rows"][0][:2] == [2 * 12 * (10 + 3 - 1), 0]
+    assert recorded["rows"][0][0] > 0

@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 import structlog
+from celery.events.dispatcher import EventDispatcher
 from celery.signals import task_failure, task_postrun, task_prerun
+from django.db import connection
 
 from signals.tasks import evaluate_tickers
 from watch.services import stores
 from watch.task_counters import TaskCounts, counter, read_counts
+from workers import celery as ours
 
 SLOT = "2026-11-20T12:00:00+00:00"
 CENTRAL, PREMIUM = "signals.tasks.central_sweep", "signals.tasks.premium_sweep"
@@ -138,3 +141,42 @@ def test_a_task_that_is_called_like_a_function_leaves_context_and_counts_to_its_
 
     assert context == {"task": "the caller"}
     assert read_counts() == dict[str, TaskCounts]()
+
+
+def test_what_flower_hears_of_tasks_is_sent_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Any] = []
+    planned: list[Any] = []
+    with ours.app.connection_for_write() as broker:
+        dispatcher = EventDispatcher(broker, app=ours.app, buffer_group=["task"])
+        monkeypatch.setattr(dispatcher, "_publish", lambda events, *_: sent.append(len(events)))
+        hub = SimpleNamespace(call_later=lambda pause, flush, parent: planned.append(lambda: flush(parent)))
+        parent = SimpleNamespace(event_dispatcher=dispatcher, hub=hub, steps=[])
+        step = ours.GatheredEvents(parent)
+        step.start(parent)
+
+        for _ in range(40):
+            dispatcher.send("task-received", uuid="an-id")
+        assert (sent, len(planned)) == ([], 1)
+        planned.pop()()
+        dispatcher.send("task-started", uuid="an-id")
+        assert (sent, len(planned)) == ([40], 1)  # and the next ones are waited for again
+
+        step.stop(parent)
+    assert sent == [40, 1]
+
+
+def test_a_connection_that_has_just_served_is_looked_at_again_only_after_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks: list[str] = []
+    monkeypatch.setattr(ours, "close_old_connections", lambda: looks.append("looked"))
+    monkeypatch.setattr(ours, "_looked_at", 0.0)
+    for _ in range(2):
+        with Running("a task"):
+            pass
+    assert len(looks) == 1
+
+    monkeypatch.setattr(connection, "errors_occurred", True)
+    with Running("a task"):
+        pass
+    assert len(looks) == 2

@@ -22,6 +22,7 @@ BENCHES = {
     "sweep": "a whole sweep: tickers x configurations, computed, written and published",
     "relay": "from before COMMIT to thousands of open sockets",
     "candles": "candles from the store, beside the ORM",
+    "replay": "a day's replay and a month's record",
     "database": "partitions, pruning and the page's queries under a month of rows",
 }
 _EXAMPLES = """examples:
