@@ -9,6 +9,7 @@ from pytest_django import Settings
 from accounts.models import User
 from billing.entitlements import PLANS
 from billing.models import PlanGrant, PlanName
+from dashboard.tests.records import run_centrally
 from market.models import HeartbeatStatus, Ticker
 from signals.models import CENTRAL, AlgorithmPreferences, Call, Configuration, LatestSignal, Signal, Sweep
 from signals.services.configurations import configuration_for
@@ -41,6 +42,14 @@ def product(db: None) -> None:
 def central(product: None) -> list[Configuration]:
     """What the central feed runs: twelve configurations."""
     return central_configurations()
+
+
+@pytest.fixture
+def rsi(central: list[Configuration]) -> Configuration:
+    """RSI, as the central feed has run it for ten days."""
+    found = next(one for one in central if one.algorithm_id == "rsi")
+    run_centrally(found, since=datetime.now(UTC) - timedelta(days=10))
+    return found
 
 
 @pytest.fixture

@@ -42,7 +42,8 @@ class CandleChart extends HTMLElement {
     this.append(bar, make("div", "chart-plot", this.canvas, this.message), this.facts);
   }
 
-  /** @param addresses { candles, calls }: the API's URLs; candles has __ticker__ and __timeframe__ in it */
+  /** @param addresses { candles, calls, record }: URLs; candles has __ticker__ and __timeframe__ in it, record
+   * __algorithm__ and __ticker__ */
   prepare(addresses) {
     this.addresses = addresses;
   }
@@ -185,7 +186,12 @@ class CandleChart extends HTMLElement {
     for (const [name, parameter] of Object.entries(configuration.parameters)) add(name.replaceAll("_", " "), String(parameter));
     const verdict = make("p", "verdict", inWords(cell, this.#now()));
     setData(verdict, "signal", cell?.reason ? "" : cell?.signal);
-    this.facts.replaceChildren(make("h3", "", configuration.name), verdict, make("p", "about", configuration.description), facts);
+    const record = make("a", "", "Record of this pair");
+    record.href = this.addresses.record
+      .replace("__algorithm__", encodeURIComponent(configuration.algorithm))
+      .replace("__ticker__", encodeURIComponent(this.ticker));
+    const about = make("p", "about", configuration.description);
+    this.facts.replaceChildren(make("h3", "", configuration.name), verdict, about, facts, make("p", "chart-record", record));
   }
 }
 

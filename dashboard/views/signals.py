@@ -31,6 +31,7 @@ def show_signals(request: HttpRequest) -> HttpResponse:
         "matrix": reverse("dashboard:get-matrix"),
         "candles": reverse("dashboard:get-candles", args=["__ticker__", "__timeframe__"]),
         "calls": reverse("dashboard:list-calls"),
+        "record": reverse("dashboard:show-pair-record", args=["__algorithm__", "__ticker__"]),
         "logIn": reverse("accounts:log-in"),
     }
     return render(request, "dashboard/signals.html", {"plan": _plan(request), "page": addresses})

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any, Literal, TypedDict, cast
 
-import msgspec
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
@@ -16,6 +14,7 @@ from django.views.decorators.http import require_GET
 
 from accounts.models import User
 from billing.entitlements import entitlements
+from dashboard.api.replies import JsonView, answer, refuse
 from live.messages import MarketFrame, SweepClosedFrame
 from market import clock
 from market.models import Ticker, Timeframe
@@ -28,8 +27,6 @@ from watch.services.freshness import freshness, market_freshness
 
 NEWEST_CALLS = 200
 CANDLES = 500
-
-JsonView = Callable[..., HttpResponse]
 
 # configuration, ticker, signal, closed_at, called signal ("": never), called_at, value, price, reason
 Cell = tuple[int, int, str, int, str, int | None, float | None, float | None, str]
@@ -79,16 +76,6 @@ class CandlesJson(TypedDict):
     timeframe: str
     tick_size: float
     candles: list[list[float]]  # open_time, open, high, low, close, volume; oldest first
-
-
-def answer(reply: Any, *, status: int = 200) -> HttpResponse:
-    """`reply` as JSON."""
-    return HttpResponse(msgspec.json.encode(reply), content_type="application/json", status=status)
-
-
-def refuse(status: int, code: str, detail: str) -> HttpResponse:
-    """An error as JSON: `code` for programs, `detail` says to a person what is wrong and what to do."""
-    return answer({"error": {"code": code, "detail": detail}}, status=status)
 
 
 def for_users(view: JsonView) -> JsonView:
