@@ -20,7 +20,7 @@ from signals.services.record import (
     Grouping,
     NightJson,
     OutcomeJson,
-    RecordJson,
+    RowJson,
     Side,
 )
 
@@ -135,11 +135,11 @@ def difference(summary: Summary) -> float | None:
     return summary.mean - summary.hold_mean
 
 
-def record_lines(record: RecordJson) -> list[Line]:
+def record_lines(by: Grouping, rows: Sequence[RowJson]) -> list[Line]:
     """The rows of a record, in its own order: the best mean first, those with too little to say last."""
-    scale = _scale([row.summary for row in record.rows])
-    gone = GONE.get(record.by, "")
-    leads = {Grouping.ALGORITHM: "algorithm", Grouping.TICKER: "ticker"}.get(record.by)
+    scale = _scale([row.summary for row in rows])
+    gone = GONE.get(by, "")
+    leads = {Grouping.ALGORITHM: "algorithm", Grouping.TICKER: "ticker"}.get(by)
     return [
         Line(
             name=row.label,
@@ -149,7 +149,7 @@ def record_lines(record: RecordJson) -> list[Line]:
             summary=row.summary,
             whisker=draw_rate(row.summary, scale),
         )
-        for row in record.rows
+        for row in rows
     ]
 
 

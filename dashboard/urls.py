@@ -19,6 +19,7 @@ urlpatterns = [
     path("record/record.json", record_api.get_record_json, name="get-record-json"),
     path("record/record.csv", record_api.get_record_csv, name="get-record-csv"),
     path("record/ledger.json", record_api.get_ledger, name="get-ledger"),
+    path("record/ledger/<slug:day>.txt", record_api.get_ledger_day, name="get-ledger-day"),
     path("record/pair/", record.find_pair_record, name="find-pair-record"),
     path("record/<slug:algorithm>/<path:ticker>/data.json", record_api.get_pair_data, name="get-pair-data"),
     path("record/<slug:algorithm>/<path:ticker>/calls.json", record_api.get_calls_json, name="get-calls-json"),

@@ -6,6 +6,7 @@ Public, compressed, kept by caches for a minute. None of it looks at the session
 from __future__ import annotations
 
 import functools
+from datetime import date
 from typing import Any, cast
 
 from django.conf import settings
@@ -21,11 +22,15 @@ from dashboard.pairs import before_or_404, pair_or_404
 from dashboard.record import Choice, NoSuchRecord
 from market import clock
 from market.candles import load_candles
+from signals.models import LedgerEntry
+from signals.services.ledger import lines_of
 from signals.services.record import CallRecordJson, RecordJson, ledger, load_record, pair_calls
 
 CANDLES = 1000
 # Of one export; what is older has an address of its own.
 EXPORTED_CALLS = 5000
+LEDGER_LINES = 50_000
+LONGEST_NUMBER = 18  # digits of a bigint that is one for certain
 
 
 def for_everybody(view: JsonView) -> JsonView:
@@ -69,6 +74,30 @@ def _record(request: HttpRequest) -> RecordJson:
 def get_ledger(request: HttpRequest) -> HttpResponse:
     """{"entries": [LedgerJson]}: the whole hash chain, oldest day first."""
     return answer({"v": 1, **_market(), "entries": ledger()[::-1]})
+
+
+@for_everybody
+def get_ledger_day(request: HttpRequest, day: str) -> HttpResponse:
+    """The text whose digest is the ledger's of that day (docs/RECORD.md); `after` goes on behind a call's number.
+
+    A Link header names the address of what did not fit.
+    """
+    after = request.GET.get("after", "0")
+    if not after.isdecimal() or len(after) > LONGEST_NUMBER:
+        raise Http404("after is the number of a call.")
+    lines = list(lines_of(_sealed_day(day), after=int(after), limit=LEDGER_LINES))
+    response = HttpResponse("".join(lines), content_type="text/plain; charset=utf-8")
+    if len(lines) == LEDGER_LINES:
+        last = lines[-1].partition("|")[0]
+        response["Link"] = f'<{escape_uri_path(request.path)}?after={last}>; rel="next"'
+    return response
+
+
+def _sealed_day(text: str) -> date:
+    try:
+        return LedgerEntry.objects.get(day=date.fromisoformat(text)).day
+    except (ValueError, LedgerEntry.DoesNotExist):
+        raise Http404("This day is not in the ledger: it is not over, or was before the first call.") from None
 
 
 @for_everybody

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -11,12 +12,13 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from accounts.models import User
 from dashboard.api import record as record_api
-from dashboard.tests.records import GOOD, call, document, lately, outcome, publish, row, seal
+from dashboard.tests.records import GOOD, NOON, call, document, lately, outcome, publish, row, run_centrally, seal
 from market import clock
 from market.candles import Block, write_candles
 from market.models import Ticker
-from signals.models import Call, Configuration, Horizon, Signal
+from signals.models import Call, Configuration, Horizon, LedgerEntry, Signal
 from signals.services.evaluation import to_ms
+from signals.services.ledger import write_ledger
 from signals.services.record import Grouping, Side
 
 EXPORTS = ["/record/record.csv", "/record/record.json", "/record/ledger.json"]
@@ -223,3 +225,33 @@ def test_many_calls_take_no_more_queries_than_few(
 
     with django_assert_num_queries(5):  # ticker, configurations, cells; calls, outcomes
         assert len(client.get("/record/rsi/T00USDT/calls.json").json()["calls"]) == 25
+
+
+def test_the_text_of_a_day_makes_its_digest(
+    client: Client, central: list[Configuration], tickers: list[Ticker]
+) -> None:
+    day = datetime(2026, 11, 20, tzinfo=UTC)
+    run_centrally(central[0], since=day)
+    for minutes in (10, 20):
+        call(central[0], tickers[0], day + timedelta(minutes=minutes))
+    [link] = write_ledger(market_now=day + timedelta(days=1, hours=1), now=day)
+
+    text = client.get("/record/ledger/2026-11-20.txt").content
+
+    assert text.count(b"\n") == link.calls == 2
+    assert hashlib.sha256(link.previous_digest.encode() + b"\n" + text).hexdigest() == link.digest
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/record/ledger/2026-11-21.txt",
+        "/record/ledger/2026-02-31.txt",
+        "/record/ledger/2026-11-20.txt?after=x",
+        "/record/ledger/2026-11-20.txt?after=99999999999999999999999",
+    ],
+)
+def test_a_day_that_is_not_in_the_ledger_is_not_found(client: Client, db: None, address: str) -> None:
+    LedgerEntry.objects.create(day=date(2026, 11, 20), calls=0, previous_digest="0", digest="1", made_at=NOON)
+
+    assert client.get(address).status_code == 404

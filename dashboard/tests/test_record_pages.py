@@ -319,5 +319,9 @@ def test_the_ledger_shows_its_newest_digest_and_how_to_check_it(client: Client, 
 
     assert f'<code class="digest">{entries[-1].digest}</code>' in page
     assert "curl -o ledger-2026-11-19.json http://testserver/record/ledger.json" in page
-    assert "python manage.py verify_ledger" in page
+    assert (
+        f"(echo {entries[-1].previous_digest}; curl -s http://testserver/record/ledger/2026-11-19.txt) | sha256sum"
+        in page
+    )
+    assert "manage.py verify_ledger" in page
     assert "The last 30 days" in page

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
+import msgspec
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+from django.utils.safestring import SafeString
 from django.views.decorators.cache import never_cache
 from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_safe
@@ -28,10 +33,12 @@ from dashboard.record import (
 )
 from engine.stats import FEW
 from market import clock
-from signals.services.record import Grouping, RecordJson, ledger, load_record, pair_calls, parity_nights
+from signals.services.record import Grouping, RecordJson, RowJson, ledger, load_record, pair_calls, parity_nights
 
 CALLS = 200
 LEDGER_DAYS = 30
+# Tables that a process keeps as HTML: one of 2,000 tickers takes more than half a second to make, and anybody may ask.
+TABLES_KEPT = 8
 
 
 @never_cache
@@ -44,14 +51,15 @@ def show_record(request: HttpRequest) -> HttpResponse:
     except NoSuchRecord as problem:
         raise Http404(str(problem)) from None
     record = load_record(horizon=choice.horizon, side=choice.side, by=choice.by)
-    nights = parity_nights()
+    nights, days = parity_nights(), ledger(limit=LEDGER_DAYS)
     context = {
         "choice": choice,
         "record": record,
         "nights": nights,
         "strip": parity_strip(nights),
-        "ledger": ledger(limit=LEDGER_DAYS),
+        "ledger": days,
         "ledger_address": request.build_absolute_uri(reverse("dashboard:get-ledger")),
+        "day_address": days and request.build_absolute_uri(reverse("dashboard:get-ledger-day", args=[days[0].day])),
         **(_drawn(record) if record and record.total.scored else {}),
         **known_pairs(),
         **_menu(request),
@@ -62,8 +70,8 @@ def show_record(request: HttpRequest) -> HttpResponse:
 def _drawn(record: RecordJson) -> dict[str, Any]:
     """What of a record is drawn."""
     return {
-        "lines": record_lines(record),
-        "order": "name" if record.by is Grouping.MONTH else "mean",
+        "table": _table(msgspec.json.encode((record.by, record.is_simulated, record.rows))),
+        "order": _order(record.by),
         "difference": difference(record.total),
         "rate": draw_rate(record.total),
         "cumulative": lines(record.cumulative),
@@ -71,6 +79,24 @@ def _drawn(record: RecordJson) -> dict[str, Any]:
         "distribution": histogram(record.distribution),
         "by_month": month_bars(record.months),
     }
+
+
+def _order(by: Grouping) -> str:
+    return "name" if by is Grouping.MONTH else "mean"
+
+
+@lru_cache(maxsize=TABLES_KEPT)
+def _table(encoded: bytes) -> SafeString:
+    """The table of a record's rows, by all that it is made of."""
+    by, is_simulated, rows = msgspec.json.decode(encoded, type=tuple[Grouping, bool, list[RowJson]])
+    context = {
+        "caption": f"The record by {by}",
+        "first": by.capitalize(),
+        "is_simulated": is_simulated,
+        "sorted": _order(by),
+        "lines": record_lines(by, rows),
+    }
+    return render_to_string("dashboard/record_table.html", context)
 
 
 @never_cache
@@ -111,4 +137,4 @@ def _menu(request: HttpRequest) -> dict[str, Any]:
     """What the menu says of whoever is logged in."""
     if not request.user.is_authenticated:
         return {}
-    return {"plan": entitlements(request.user, now=clock.now())}
+    return {"plan": entitlements(request.user, now=timezone.now())}

@@ -35,8 +35,8 @@ JOIN signals_configuration AS configuration ON configuration.id = call.configura
 JOIN signals_centralspan AS span ON span.configuration_id = call.configuration_id
     AND call.slot >= span.since AND (span.until IS NULL OR call.slot < span.until)
 WHERE call.candle_closed_at >= %(earliest)s AND call.candle_closed_at < %(end)s
-    AND call.published_at >= %(start)s AND call.published_at < %(end)s
-ORDER BY call.id
+    AND call.published_at >= %(start)s AND call.published_at < %(end)s AND call.id > %(after)s
+ORDER BY call.id LIMIT %(limit)s
 """
 _ISO = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
 FIELDS = (
@@ -46,15 +46,20 @@ FIELDS = (
 _FIRST = "SELECT min(published_at) FROM (SELECT published_at FROM signals_call ORDER BY id LIMIT 1000) AS oldest"
 
 
-def lines_of(day: date) -> Iterator[str]:
-    """The text of a day, line by line: FIELDS of each public call published on it, joined by |, each with a line feed."""
+def lines_of(day: date, *, after: int = 0, limit: int | None = None) -> Iterator[str]:
+    """The text of a day, line by line: FIELDS of each public call published on it, joined by |, each with a line feed.
+
+    `after`: only calls of higher numbers; `limit`: at most so many.
+    """
     start = datetime.combine(day, time(), UTC)
     end = start + timedelta(days=1)
-    values: dict[str, str | datetime] = {
+    values: dict[str, str | datetime | int | None] = {
         "iso": _ISO,
         "start": start,
         "end": end,
         "earliest": start - LATEST_PUBLICATION - timedelta(days=1),
+        "after": after,
+        "limit": limit,
     }
     with connection.cursor() as cursor:
         cursor.execute(_LINES, values)

@@ -7,6 +7,7 @@ returns fractions after fees, horizons minutes. Exports are these very structure
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
@@ -190,8 +191,9 @@ def _night(result: TaskResult) -> NightJson:
         return msgspec.convert(
             json.loads(result.result) | {"finished_at": finished_at, "is_done": True, "detail": ""}, NightJson
         )
+    asked = re.search(r"\d{4}-\d\d-\d\d", result.task_kwargs or "")  # else it was the day before
     return NightJson(
-        f"{result.date_done - timedelta(days=1):%Y-%m-%d}",
+        asked[0] if asked else f"{result.date_done - timedelta(days=1):%Y-%m-%d}",
         finished_at,
         False,
         0,

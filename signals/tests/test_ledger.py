@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import msgspec
 import pytest
 from django.db import DatabaseError, connection, transaction
 
 from market.models import Ticker
 from signals.models import AlgorithmPreferences, Call, Configuration, LedgerEntry
 from signals.services.ledger import FIELDS, GENESIS, check_ledger, lines_of, write_ledger
+from signals.services.record import ledger
 from signals.tests.conftest import NOON, open_sweep
 from signals.tests.test_parity import run, tamper
 from signals.tests.test_spans import call_at
@@ -129,3 +132,28 @@ def test_the_command_says_what_stands(three_days: list[LedgerEntry]) -> None:
 
 def test_without_a_ledger_the_command_says_so(tickers: list[Ticker]) -> None:
     assert run("verify_ledger") == (2, "there is no ledger yet: a day enters it when it is over")
+
+
+def test_a_kept_copy_is_compared_day_by_day(three_days: list[LedgerEntry], tmp_path: Path) -> None:
+    copy = tmp_path / "ledger.json"
+    entries = [{"day": one.day, "digest": one.digest} for one in ledger()]
+    copy.write_bytes(msgspec.json.encode({"entries": entries}))
+    same = run("verify_ledger", "--kept", str(copy))
+    entries[1]["digest"] = "f" * 64
+    copy.write_bytes(msgspec.json.encode({"entries": [*entries, {"day": "2020-01-01", "digest": GENESIS}]}))
+    other = run("verify_ledger", "--kept", str(copy))
+    copy.write_text("{}")
+    no_copy = run("verify_ledger", "--kept", str(copy))
+
+    assert same[0] == 0
+    assert (other[0], "made anew since" in other[1], "in the copy, and gone" in other[1]) == (1, True, True)
+    assert no_copy == (2, f"{copy} is no copy of /record/ledger.json")
+
+
+def test_the_text_comes_in_parts_that_make_the_whole(three_days: list[LedgerEntry]) -> None:
+    whole = list(lines_of(DAY))
+    first = list(lines_of(DAY, limit=1))
+
+    rest = list(lines_of(DAY, after=int(first[0].partition("|")[0]), limit=1))
+
+    assert first + rest == whole
