@@ -19,6 +19,7 @@ from django.conf import settings  # noqa: E402
 
 from boritrader.turnstile import Turnstile  # noqa: E402
 from boritrader.urls import websocket_urlpatterns  # noqa: E402
+from live.admission import Admission  # noqa: E402
 from live.auth import SessionAuth  # noqa: E402
 from live.frames import Delivery  # noqa: E402
 from live.layer import LiveChannelLayer  # noqa: E402
@@ -55,7 +56,7 @@ application = ProtocolTypeRouter(
         # What programs ask comes before all else: it must be answered when the rest cannot be.
         "http": addresses,
         # Foreign origins, and clients that name none, are refused before anything else is done.
-        "websocket": AllowedHostsOriginValidator(SessionAuth(URLRouter(websocket_urlpatterns))),
+        "websocket": AllowedHostsOriginValidator(Admission(SessionAuth(URLRouter(websocket_urlpatterns)))),
         "lifespan": Lifespan(run_beside),
     }
 )

@@ -10,6 +10,8 @@ class Counters:
     """Plain numbers, changed without a lock: the event loop is their only writer, except for the `publish` ones."""
 
     sockets: int = 0  # open now
+    waiting: int = 0  # handshakes that wait for a place now
+    sent_away: int = 0  # of those, closed with 1013 because they waited too long
     sent: int = 0  # messages handed to the server
     kept: int = 0  # frames that had to wait in front of a slow reader
     dropped: int = 0  # of those, replaced by a newer one of the same line; each socket is told by a `gap` frame

@@ -186,4 +186,4 @@ CLOSE_TOO_MANY: Final = 4429  # more pages open at once than the plan allows
 # Codes of the protocol itself, with what we mean by them.
 CLOSE_POLICY: Final = 1008  # more messages than a page ever sends
 CLOSE_FAILED: Final = 1011  # a fault of ours
-CLOSE_TRY_AGAIN: Final = 1013  # the database did not answer
+CLOSE_TRY_AGAIN: Final = 1013  # the database did not answer, or too many wanted to be let in at once

@@ -23,6 +23,7 @@ COUNTED = {
     "malformed": ("frames_malformed", "Batches and frames that could not be read."),
     "slow": ("slow_readers", "Times the reader of a socket fell behind."),
     "too_slow": ("sockets_closed_slow", "Sockets closed because their reader stayed behind."),
+    "sent_away": ("sockets_sent_away", "Sockets closed because they waited too long to be let in."),
     "gone": ("sockets_gone", "Sockets whose peer was found gone while writing."),
     "batches": ("relay_batches", "Batches heard from Redis."),
     "connected": ("relay_connections", "Times the relay connected to Redis."),
@@ -38,6 +39,7 @@ def look() -> list[Metric]:
     families = [
         InfoMetricFamily("boritrader_build", "What runs here.", value=build),
         *gauge("sockets", "WebSockets open in this process.", counters.sockets),
+        *gauge("sockets_waiting", "WebSockets that wait to be let in.", counters.waiting),
         *gauge("relay_lag_seconds", "From publishing to hearing, of the newest batch.", counters.lag_seconds),
         *gauge("relay_age_seconds", "Since the relay last looked into Postgres.", relay_age(time.time())),
     ]
