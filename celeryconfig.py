@@ -9,7 +9,10 @@ from kombu import Queue
 broker_url = os.environ.get("BROKER_URL", "")
 broker_connection_retry_on_startup = True
 broker_transport_options = {
-    # Well above the longest hard limit (660 s): a message is only given to another worker when its task is surely dead.
+    # Messages are acknowledged when their task begins (task_acks_late is False): however long a task then takes, only a
+    # message that waits in a worker's prefetch for longer than this is delivered a second time. In front of tasks of a
+    # minute none waits so long; the record's worker, whose tasks may take three hours, fetches nothing ahead. What was
+    # delivered twice may run twice all the same: every task finds in Postgres what is still to be done.
     "visibility_timeout": 1800,
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
@@ -29,7 +32,16 @@ enable_utc = True
 
 # `steering`: what keeps sweeps going. It takes milliseconds and is read beside `sweep`, in turns with it, so that neither
 # two thousand tickers nor a prune of ten minutes is in front of it.
-task_queues = [Queue("sweep"), Queue("steering"), Queue("premium"), Queue("mail"), Queue("default")]
+# `record`: what takes minutes or hours, with a worker of its own. No mail and no premium sweep waits behind it, and its
+# worker may stand still for long without being taken for dead. Everything else ends within task_time_limit.
+task_queues = [
+    Queue("sweep"),
+    Queue("steering"),
+    Queue("premium"),
+    Queue("mail"),
+    Queue("default"),
+    Queue("record"),
+]
 task_default_queue = "default"
 task_create_missing_queues = False
 task_routes = {
@@ -37,6 +49,12 @@ task_routes = {
     "signals.tasks.evaluate_tickers": {"queue": "sweep"},
     "signals.tasks.close_sweeps": {"queue": "steering"},
     "signals.tasks.premium_sweep": {"queue": "premium"},
+    "signals.tasks.score_calls": {"queue": "record"},
+    "signals.tasks.build_record": {"queue": "record"},
+    "signals.tasks.write_ledger": {"queue": "record"},
+    "signals.tasks.replay_day": {"queue": "record"},
+    "signals.tasks.prune": {"queue": "record"},
+    "market.tasks.prune_candles": {"queue": "record"},
 }
 
 # A lost message is sent again by `close_sweeps`, from Postgres. Late acknowledgement would not add safety,

@@ -245,5 +245,7 @@ def _square(day: str, night: NightJson | None) -> Square:
         return Square(day, "none", "not replayed")
     if not night.is_done:
         return Square(day, "failed", night.detail)
+    if not (night.compared or night.differing):
+        return Square(day, "none", "there was nothing to compare")
     state = "differs" if night.differing else "same"
     return Square(day, state, f"{night.differing:,} of {night.compared:,} verdicts differ")

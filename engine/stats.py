@@ -29,7 +29,7 @@ FEW = 30
 _WIDE = 1 << 43
 
 
-def buy_return(entry: Float64s, exit_: Float64s, fee: float) -> Float64s:
+def buy_return(entry: Float64s, exit_: Float64s, fee: float | Float64s) -> Float64s:
     """What a BUY gave: bought at `entry`, sold at `exit_`, `fee` (a fraction) taken from what is received, both times.
 
     The same prices held from entry to exit give it too: it is also buy and hold over that span.
@@ -37,7 +37,7 @@ def buy_return(entry: Float64s, exit_: Float64s, fee: float) -> Float64s:
     return exit_ / entry * (1 - fee) ** 2 - 1
 
 
-def sell_return(entry: Float64s, exit_: Float64s, fee: float) -> Float64s:
+def sell_return(entry: Float64s, exit_: Float64s, fee: float | Float64s) -> Float64s:
     """What a SELL spared its holder: the move avoided. Sold at `entry`, bought back at `exit_`, `fee` taken both times.
 
     It is the growth of the amount held: the log return with its sign reversed, less fees. Never a short sale.

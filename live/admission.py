@@ -15,6 +15,8 @@ from live.messages import CLOSE_TRY_AGAIN
 PLACES: Final = 64
 # Seconds. A page gives up after 45 s of silence; who is told before that comes back as one who was told.
 PATIENCE: Final = 40.0
+# More than these do not wait at all: they would only hold memory until they are sent away.
+MOST_WAITING: Final = 10_000
 # What one who waits may say until he is heard no more, and the server's buffers hold him back. A page says a ping or two.
 MOST_HEARD: Final = 10
 
@@ -45,7 +47,7 @@ class Admission:
             # Before the wait: some browsers give up a handshake sooner than an open socket, and are told no code of one
             # that was refused.
             await send({"type": "websocket.accept"})
-            if not await self._wait(receive, heard):
+            if counters.waiting >= MOST_WAITING or not await self._wait(receive, heard):
                 if not _is_gone(heard):
                     counters.sent_away += 1
                     await send({"type": "websocket.close", "code": CLOSE_TRY_AGAIN, "reason": "too many at once"})

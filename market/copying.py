@@ -19,11 +19,16 @@ def unhurried() -> Iterator[None]:
     """A transaction whose statements may take as long as they need: for work over months of rows, which nobody waits for."""
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0")
+            cursor.execute(
+                "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; "
+                "SET LOCAL idle_in_transaction_session_timeout = 0"
+            )
         yield
 
 
-def copy_rows(query: str, parameters: Sequence[Any], columns: Mapping[str, str]) -> dict[str, npt.NDArray[Any]]:
+def copy_rows(
+    query: str, parameters: Sequence[Any] | Mapping[str, Any], columns: Mapping[str, str]
+) -> dict[str, npt.NDArray[Any]]:
     """What a SELECT gives, as one array per column.
 
     `columns` names them in the SELECT's order, each with its type: "i8" (bigint) or "f8" (float8). None of them may be
@@ -36,6 +41,7 @@ def copy_rows(query: str, parameters: Sequence[Any], columns: Mapping[str, str])
     received = io.BytesIO()
     with connection.cursor() as cursor:
         statement = cursor.mogrify(f"COPY ({query}) TO STDOUT (FORMAT binary)", parameters)
-        cursor.copy_expert(statement, received)
+        with connection.wrap_database_errors:  # Django's cursor does that for all but this
+            cursor.copy_expert(statement, received)
     rows = np.frombuffer(received.getbuffer()[_HEADER:-_TRAILER], dtype=np.dtype(fields))
     return {name: rows[name].astype(kind) for name, kind in columns.items()}

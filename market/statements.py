@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 from weakref import WeakSet
 
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.db.backends.utils import CursorWrapper
+from psycopg2.errors import InvalidSqlStatementName
 
 
 class Statement:
@@ -36,4 +37,11 @@ class Statement:
             if cursor.fetchone() is None:
                 cursor.execute(self._prepare)
             self._prepared_on.add(cursor.connection)
-        cursor.execute(self._execute, values)
+        try:
+            cursor.execute(self._execute, values)
+        except DatabaseError as error:
+            if isinstance(
+                error.__cause__, InvalidSqlStatementName
+            ):  # the server has forgotten it: prepared anew next time
+                self._prepared_on.discard(cursor.connection)
+            raise

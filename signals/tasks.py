@@ -29,6 +29,7 @@ from signals.services.sweeps import (
     NotEntitled,
     central_timetable,
     check_sweep,
+    end_spans_of_stopped_feed,
     forget_resend,
     open_central_sweep,
     open_premium_sweep,
@@ -108,6 +109,7 @@ def close_sweeps(**unknown: Any) -> None:
             logger.exception("%s could not be looked after; the next look tries again", sweep)
     market_now, now = clock.now(), datetime.now(UTC)
     record_missed_slots(market_now=market_now, now=now)
+    end_spans_of_stopped_feed()
     if not Sweep.objects.central().open().exists():  # late ones wait for what is at work, and come a few at a time
         for slot in overdue_slots(market_now=market_now)[:LATE_AT_ONCE]:
             if lateness(slot=slot, timeframes=central_timeframes(), now=now) == "":  # else it is looked at again
@@ -146,9 +148,9 @@ def score_calls(**unknown: Any) -> None:
 
 
 @shared_task(soft_time_limit=3_000, time_limit=3_060)
-def build_record(**unknown: Any) -> None:
-    """Makes the pages of the public record anew from the outcomes."""
-    rebuild_months(at=clock.now())
+def build_record(*, everything: bool = False, **unknown: Any) -> None:
+    """Makes the pages of the public record anew from the outcomes: of the months that can still change, or of all."""
+    rebuild_months(at=clock.now(), everything=everything)
     build_documents(at=clock.now())
 
 

@@ -53,18 +53,21 @@ def most_connections(
     webs: int = 1,
     sweep_workers: int = 1,
     other_workers: int = 1,
+    record_workers: int = 1,
     concurrency: int = 2,
 ) -> dict[str, int]:
     """The most connections each kind of process can open at once, by the beginning of its PROCESS_NAME.
 
     `requests_at_once` is settings.WEB_REQUESTS_AT_ONCE and `socket_threads` is live.lifespan.THREADS + URGENT_THREADS, both of
-    each web process; `concurrency` is Celery's `-c`. Their sum must stay SPARE_CONNECTIONS below Postgres' max_connections.
+    each web process; `concurrency` is Celery's `-c`, but of the record's worker, which has one process. Their sum must stay
+    SPARE_CONNECTIONS below Postgres' max_connections.
     """
     web = requests_at_once + socket_threads + WATCHING_THREADS
-    worker = concurrency + 1  # the parent's, which is asked by whoever inspects it
+    parent = 1  # who is asked by whoever inspects the worker
+    workers = (sweep_workers + other_workers) * (concurrency + parent) + record_workers * (1 + parent)
     return {
         "web": webs * web,
-        "worker": (sweep_workers + other_workers) * worker,
+        "worker": workers,
         "beat": 2,  # for a moment at its start, and whenever it connects again
         "heartbeat": 2,  # at its start it reads in one thread what another then writes
         "flower": 1,

@@ -17,6 +17,9 @@ from collections.abc import Sequence
 from workers import resp
 from workers.processes import die_with_parent, kill_group
 
+# Seconds for which the queue `record` may stand still: above the longest hard limit of its tasks (a replay: 10,860 s).
+RECORD_PATIENCE = 11_000.0
+
 
 class QueueWatch:
     """Watches the queues of one worker: while messages wait, the one whose turn is next must change.

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from workers.embedded import Postgres, Store, StoreDidNotStart, Valkey
-from workers.queues import QueueWatch
+from workers.queues import RECORD_PATIENCE, QueueWatch
 from workers.supervision import AlreadyRunning, Program, ProgramFailed, StopRequested, Supervisor, command
 from workers.wheels import CHECKOUT, StoreMissing
 
@@ -161,11 +161,15 @@ def programs(values: Mapping[str, str]) -> list[Program]:
     The simulated exchange comes first: it needs no database, and the rows of the others are made from its tickers.
     """
     celery = ("-m", "celery", "-A", "workers", "--quiet")
-    worker = ("-m", "workers.worker", "--without-gossip", "--without-mingle", "-E", "-c", "2")
+    worker = ("-m", "workers.worker", "--without-gossip", "--without-mingle", "-E", "-c")
+    # One task at a time, and none fetched ahead: what waits behind a replay waits in the queue, where it is counted and
+    # where the broker's time-out does not deliver it twice. A multiplier of 1 alone would still fetch one.
+    one_by_one = ("--prefetch-multiplier", "1", "--disable-prefetch")
     table: list[tuple[str, tuple[str, ...]]] = [
         ("heartbeat", ("manage.py", "run_heartbeat")),
-        ("worker-sweep", (*worker, "-Q", "sweep,steering", "-n", "sweep@%h")),
-        ("worker-default", (*worker, "-Q", "premium,mail,default", "-n", "default@%h")),
+        ("worker-sweep", (*worker, "2", "-Q", "sweep,steering", "-n", "sweep@%h")),
+        ("worker-default", (*worker, "2", "-Q", "premium,mail,default", "-n", "default@%h")),
+        ("worker-record", (*worker, "1", *one_by_one, "-Q", "record", "-n", "record@%h")),
         ("beat", (*celery, "beat", "-S", "workers.beat:SlotScheduler", "--pidfile=")),
         ("flower", (*celery, "flower", "--address=127.0.0.1", f"--port={values['FLOWER_PORT']}", FLOWER_KEEPS)),
         ("web", web_command(values["WEB_HOST"], values["WEB_PORT"])),
@@ -276,10 +280,12 @@ def run(given: Mapping[str, str]) -> None:
         for program in needs_exchange:
             supervisor.keep(program)
         sweep = QueueWatch(urls["BROKER_URL"], ["sweep", "steering"], patience=30)
-        # Discovery and pruning may rightly take their hard limit of a minute.
+        # Discovery may rightly take its hard limit of a minute.
         default = QueueWatch(urls["BROKER_URL"], ["premium", "mail", "default"], patience=120)
+        record = QueueWatch(urls["BROKER_URL"], ["record"], patience=RECORD_PATIENCE)
         supervisor.every(5, lambda: watch_worker(supervisor, "worker-sweep", sweep))
         supervisor.every(5, lambda: watch_worker(supervisor, "worker-default", default))
+        supervisor.every(5, lambda: watch_worker(supervisor, "worker-record", record))
         supervisor.every(0.5, lambda: announce(supervisor, values))
         supervisor.wait()
 

@@ -28,8 +28,8 @@ from signals.services.record import CallRecordJson, RecordJson, ledger, load_rec
 
 CANDLES = 1000
 # Of one export; what is older has an address of its own.
-EXPORTED_CALLS = 5000
-LEDGER_LINES = 50_000
+EXPORTED_CALLS = 2000
+LEDGER_LINES = 20_000
 LONGEST_NUMBER = 18  # digits of a bigint that is one for certain
 
 
@@ -85,17 +85,19 @@ def get_ledger_day(request: HttpRequest, day: str) -> HttpResponse:
     after = request.GET.get("after", "0")
     if not after.isdecimal() or len(after) > LONGEST_NUMBER:
         raise Http404("after is the number of a call.")
-    lines = list(lines_of(_sealed_day(day), after=int(after), limit=LEDGER_LINES))
+    entry = _sealed_day(day)
+    first, last = entry.first_call or 0, entry.last_call or 0
+    lines = list(lines_of(entry.day, after=max(int(after), first - 1), through=last, limit=LEDGER_LINES))
     response = HttpResponse("".join(lines), content_type="text/plain; charset=utf-8")
     if len(lines) == LEDGER_LINES:
-        last = lines[-1].partition("|")[0]
-        response["Link"] = f'<{escape_uri_path(request.path)}?after={last}>; rel="next"'
+        next_after = lines[-1].partition("|")[0]
+        response["Link"] = f'<{escape_uri_path(request.path)}?after={next_after}>; rel="next"'
     return response
 
 
-def _sealed_day(text: str) -> date:
+def _sealed_day(text: str) -> LedgerEntry:
     try:
-        return LedgerEntry.objects.get(day=date.fromisoformat(text)).day
+        return LedgerEntry.objects.get(day=date.fromisoformat(text))
     except (ValueError, LedgerEntry.DoesNotExist):
         raise Http404("This day is not in the ledger: it is not over, or was before the first call.") from None
 

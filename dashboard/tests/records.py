@@ -117,6 +117,8 @@ def night(day: date, *, differing: int = 0, is_done: bool = True) -> TaskResult:
         "other_version": 0,
         "holes": 1,
         "revisions": 4,
+        "outcomes": 7,
+        "exchange": "simulated",
         "seconds": 41.5,
     }
     result = TaskResult.objects.create(

@@ -105,7 +105,7 @@ def test_many_calls_take_no_more_queries_than_few(
     for number in range(25):
         outcome(call(rsi, tickers[0], lately(60 + 2 * number)), Horizon.H1, 0.01)
 
-    with django_assert_num_queries(7):  # ticker, configurations, cells; calls, outcomes; what there is to choose from
+    with django_assert_num_queries(8):  # ticker, configurations, cells; calls, outcomes; what there is to choose from
         assert client.get("/record/rsi/T00USDT/").status_code == 200
 
 

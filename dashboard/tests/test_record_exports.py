@@ -223,7 +223,7 @@ def test_many_calls_take_no_more_queries_than_few(
         made = call(rsi, tickers[0], lately(60 + 2 * number))
         outcome(made, Horizon.H1, 0.01)
 
-    with django_assert_num_queries(5):  # ticker, configurations, cells; calls, outcomes
+    with django_assert_num_queries(6):  # ticker, configurations, cells; calls, outcomes
         assert len(client.get("/record/rsi/T00USDT/calls.json").json()["calls"]) == 25
 
 

@@ -18,6 +18,7 @@ from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_safe
 
 from billing.entitlements import entitlements
+from dashboard.api.record import LEDGER_LINES
 from dashboard.pairs import before_or_404, known_pairs, pair_of_newest_call, pair_or_404
 from dashboard.plots import histogram, lines, month_bars
 from dashboard.record import (
@@ -60,6 +61,7 @@ def show_record(request: HttpRequest) -> HttpResponse:
         "ledger": days,
         "ledger_address": request.build_absolute_uri(reverse("dashboard:get-ledger")),
         "day_address": days and request.build_absolute_uri(reverse("dashboard:get-ledger-day", args=[days[0].day])),
+        "is_in_parts": bool(days) and days[0].calls > LEDGER_LINES,
         **(_drawn(record) if record and record.total.scored else {}),
         **known_pairs(),
         **_menu(request),

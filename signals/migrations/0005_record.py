@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import datetime
+
 import django.contrib.postgres.fields
 import django.db.models.deletion
+import django.db.models.expressions
 from django.db import migrations, models
 
 # As for calls: what became of one is as unchangeable as the call, and so is the ledger.
@@ -19,6 +22,13 @@ MORTAL = """
 DROP TRIGGER signals_ledgerentry_is_for_ever ON signals_ledgerentry;
 DROP TRIGGER signals_outcome_is_for_ever ON signals_outcome;
 DROP FUNCTION signals_row_is_for_ever;
+"""
+
+# Not of the rows that are there: they were published by our own clock, which may have been a little behind.
+IN_ORDER = """
+ALTER TABLE signals_call ADD CONSTRAINT signals_call_is_in_order CHECK (
+    candle_closed_at <= slot AND slot <= published_at AND published_at < candle_closed_at + interval '3 days'
+) NOT VALID
 """
 
 # What the central feed has run so far, as far as its sweeps are kept.
@@ -39,12 +49,15 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.RunSQL("SET LOCAL lock_timeout = '5s'", migrations.RunSQL.noop),
         migrations.CreateModel(
             name="LedgerEntry",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("day", models.DateField(help_text="UTC; of a call's publication.", unique=True)),
                 ("calls", models.PositiveIntegerField()),
+                ("first_call", models.BigIntegerField(null=True)),
+                ("last_call", models.BigIntegerField(null=True)),
                 ("previous_digest", models.CharField(max_length=64)),
                 (
                     "digest",
@@ -259,6 +272,29 @@ class Migration(migrations.Migration):
                     )
                 ],
             },
+        ),
+        migrations.SeparateDatabaseAndState(
+            database_operations=[
+                migrations.RunSQL(IN_ORDER, "ALTER TABLE signals_call DROP CONSTRAINT signals_call_is_in_order")
+            ],
+            state_operations=[
+                migrations.AddConstraint(
+                    model_name="call",
+                    constraint=models.CheckConstraint(
+                        condition=models.Q(
+                            ("candle_closed_at__lte", models.F("slot")),
+                            (
+                                "published_at__lt",
+                                django.db.models.expressions.CombinedExpression(
+                                    models.F("candle_closed_at"), "+", models.Value(datetime.timedelta(days=3))
+                                ),
+                            ),
+                            ("slot__lte", models.F("published_at")),
+                        ),
+                        name="signals_call_is_in_order",
+                    ),
+                ),
+            ],
         ),
         migrations.RunSQL(FOR_EVER, reverse_sql=MORTAL),
         migrations.RunSQL(SPANS_SO_FAR, reverse_sql=migrations.RunSQL.noop),

@@ -96,6 +96,9 @@ class LedgerEntry(models.Model):
 
     day = models.DateField(unique=True, help_text="UTC; of a call's publication.")
     calls = models.PositiveIntegerField()
+    # Where they lie: for whoever asks for the text. What is verified is looked for by time.
+    first_call = models.BigIntegerField(null=True)
+    last_call = models.BigIntegerField(null=True)
     previous_digest = models.CharField(max_length=64)
     digest = models.CharField(max_length=64, help_text="SHA-256 over the previous digest and the day's calls.")
     made_at = models.DateTimeField()

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import models
@@ -125,6 +125,15 @@ class Call(models.Model):
             models.CheckConstraint(
                 condition=models.Q(signal__in=["BUY", "SELL"]) & ~models.Q(signal=models.F("previous_signal")),
                 name="signals_call_is_a_turn",
+            ),
+            # So that each call is in the ledger's text of some day, which is looked for by the candle (three days at most).
+            models.CheckConstraint(
+                condition=models.Q(
+                    candle_closed_at__lte=models.F("slot"),
+                    slot__lte=models.F("published_at"),
+                    published_at__lt=models.F("candle_closed_at") + timedelta(days=3),
+                ),
+                name="signals_call_is_in_order",
             ),
         ]
         indexes = [

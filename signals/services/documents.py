@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime
 from typing import NamedTuple
 
@@ -24,14 +23,11 @@ OUTSIDE = 0.02
 SIGNALS = {Side.ALL: [Signal.BUY, Signal.SELL], Side.BUY: [Signal.BUY], Side.SELL: [Signal.SELL]}
 
 
-class Cell(NamedTuple):
-    """A tally and whose it is."""
+# Tallies of one row are added together when there are so many: all cells of all months at once would be too much to hold.
+HELD = 4
 
-    configuration_id: int
-    ticker_id: int
-    month: date
-    signal: str
-    tally: Tally
+Sums = dict[tuple[Grouping, str, str], list[Tally]]
+"""By grouping, key of the row, signal."""
 
 
 class Names(NamedTuple):
@@ -50,16 +46,12 @@ def build_documents(*, at: datetime) -> int:
     first, last = calls.first(), calls.last()
     pages = []
     for horizon in Horizon.values:
-        cells = [
-            Cell(cell.configuration_id, cell.ticker_id, cell.month, cell.signal, cell.tally)
-            for cell in RecordCell.objects.filter(horizon=horizon, ticker__exchange=settings.EXCHANGE).iterator()
-        ]
+        sums = _add_up(horizon, names)
         for side in Side:
-            chosen = [cell for cell in cells if cell.signal in SIGNALS[side]]
-            frame = _frame(chosen, horizon, side, at)
+            frame = _frame(sums, horizon, side, at)
             frame.since, frame.until = (to_ms(one) if one else None for one in (first, last))
             for by in Grouping:
-                frame.by, frame.rows = by, _rows(chosen, by, names)
+                frame.by, frame.rows = by, frame.months if by is Grouping.MONTH else _rows(sums, by, side, names)
                 pages.append(
                     Record(horizon=horizon, side=side, grouping=by, document=msgspec.to_builtins(frame), built_at=at)
                 )
@@ -73,9 +65,39 @@ def build_documents(*, at: datetime) -> int:
     return len(pages)
 
 
-def _frame(cells: Sequence[Cell], horizon: int, side: Side, at: datetime) -> RecordJson:
+def _add_up(horizon: int, names: Names) -> Sums:
+    """The cells of a horizon, added up for each row of each grouping."""
+    sums: Sums = {}
+    cells = RecordCell.objects.filter(horizon=horizon, ticker__exchange=settings.EXCHANGE)
+    # In one order: sums of floats depend on it in their last bits.
+    for cell in cells.order_by("configuration", "ticker", "month", "signal").iterator():
+        algorithm, _, timeframe, _ = names.configurations[cell.configuration_id]
+        keys = {
+            Grouping.ALGORITHM: algorithm,
+            Grouping.CONFIGURATION: str(cell.configuration_id),
+            Grouping.TICKER: names.symbols[cell.ticker_id],
+            Grouping.TIMEFRAME: timeframe,
+            Grouping.MONTH: f"{cell.month:%Y-%m}",
+        }
+        tally = cell.tally
+        for by, key in keys.items():
+            parts = sums.setdefault((by, key, cell.signal), [])
+            parts.append(tally)
+            if len(parts) >= HELD:
+                parts[:] = [total(parts)]
+    return sums
+
+
+def _tallies(sums: Sums, by: Grouping, side: Side) -> dict[str, Tally]:
+    """The tallies of a grouping's rows, in the order of their keys."""
+    keys = sorted({key for grouping, key, signal in sums if grouping is by and signal in SIGNALS[side]})
+    return {key: total([one for signal in SIGNALS[side] for one in sums.get((by, key, signal), ())]) for key in keys}
+
+
+def _frame(sums: Sums, horizon: int, side: Side, at: datetime) -> RecordJson:
     """What all groupings of a horizon and side share; rows are still to come."""
-    everything = total([cell.tally for cell in cells])
+    months = _tallies(sums, Grouping.MONTH, side)
+    everything = total(list(months.values()))
     edges = _edges(everything)
     return RecordJson(
         v=1,
@@ -91,49 +113,37 @@ def _frame(cells: Sequence[Cell], horizon: int, side: Side, at: datetime) -> Rec
         until=None,
         total=summarise(everything),
         rows=[],
-        months=_row_per(cells, lambda cell: f"{cell.month:%Y-%m}", lambda key: (key, "", True)),
+        months=[_row(month, tally, month, "", True) for month, tally in months.items()],
         cumulative=_cumulative(horizon, side),
         distribution=DistributionJson(edges, distribution(everything, edges)),
     )
 
 
-def _rows(cells: Sequence[Cell], by: Grouping, names: Names) -> list[RowJson]:
+def _rows(sums: Sums, by: Grouping, side: Side, names: Names) -> list[RowJson]:
     """The rows of a grouping: the best mean first, those with too little to say last."""
+    described = _described(by, names)
+    return sorted((_row(key, tally, *described[key]) for key, tally in _tallies(sums, by, side).items()), key=_merit)
+
+
+def _described(by: Grouping, names: Names) -> dict[str, tuple[str, str, bool]]:
+    """Of each key its label, its details, and whether it is running."""
     configurations, running = names.configurations, names.running
-    if by is Grouping.MONTH:
-        return _row_per(cells, lambda cell: f"{cell.month:%Y-%m}", lambda key: (key, "", True))
     if by is Grouping.TICKER:
-        is_active = {names.symbols[ticker]: ticker in names.active for ticker in names.symbols}
-        rows = _row_per(cells, lambda cell: names.symbols[cell.ticker_id], lambda key: (key, "", is_active[key]))
-    elif by is Grouping.CONFIGURATION:
-        described = {str(key): (name, details, key in running) for key, (_, name, _, details) in configurations.items()}
-        rows = _row_per(cells, lambda cell: str(cell.configuration_id), described.__getitem__)
-    else:
-        place = 0 if by is Grouping.ALGORITHM else 2
-        keys = {key: parts[place] for key, parts in configurations.items()}
-        labels = {parts[place]: parts[1] if by is Grouping.ALGORITHM else parts[2] for parts in configurations.values()}
-        live = {keys[key] for key in running}
-        rows = _row_per(cells, lambda cell: keys[cell.configuration_id], lambda key: (labels[key], "", key in live))
-    return sorted(rows, key=_merit)
+        return {symbol: (symbol, "", ticker in names.active) for ticker, symbol in names.symbols.items()}
+    if by is Grouping.CONFIGURATION:
+        return {str(one): (name, details, one in running) for one, (_, name, _, details) in configurations.items()}
+    place, label = (0, 1) if by is Grouping.ALGORITHM else (2, 2)
+    live = {configurations[one][place] for one in running}
+    return {parts[place]: (parts[label], "", parts[place] in live) for parts in configurations.values()}
+
+
+def _row(key: str, tally: Tally, label: str, detail: str, is_running: bool) -> RowJson:
+    return RowJson(key, label, detail, is_running, summarise(tally), tally.net_sum)
 
 
 def _merit(row: RowJson) -> tuple[bool, bool, float, str]:
     mean = row.summary.mean
     return row.summary.is_few, mean is None, -(mean or 0.0), row.label
-
-
-def _row_per(
-    cells: Iterable[Cell], key_of: Callable[[Cell], str], describe: Callable[[str], tuple[str, str, bool]]
-) -> list[RowJson]:
-    """One row for each key, in the order of the keys. `describe` gives label, detail and whether it is running."""
-    groups: dict[str, list[Tally]] = {}
-    for cell in cells:
-        groups.setdefault(key_of(cell), []).append(cell.tally)
-    rows = []
-    for key, parts in sorted(groups.items()):
-        tally = total(parts)
-        rows.append(RowJson(key, *describe(key), summarise(tally), tally.net_sum))
-    return rows
 
 
 def _cumulative(horizon: int, side: Side) -> list[DayJson]:

@@ -61,8 +61,8 @@ def verify_call(*, call_id: int) -> Evidence:
     candles = load_candles(
         call.ticker_id, configuration.timeframe, closed_up_to=call.candle_closed_at, limit=lookback + 1
     )
-    if len(candles) == 0:
-        return Evidence(call, candles, tuple(_outcome_checks(call)), "its candles are past their retention")
+    if len(candles) < lookback:
+        return Evidence(call, candles, tuple(_outcome_checks(call)), "the candles it rests on are past their retention")
     before = verdict(known, configuration.parameters, candles, len(candles) - 1)
     found = verdict(known, configuration.parameters, candles)
     return Evidence(call, candles, (*_verdict_checks(call, found, before), *_outcome_checks(call)))

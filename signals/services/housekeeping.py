@@ -44,6 +44,7 @@ def bootstrap(*, now: datetime) -> None:
     _every("*/10 * * * *", "clean up inactive bots", "signals.tasks.cleanup_inactive_bots", expires=300)
     _every("*/5 * * * *", "score calls", "signals.tasks.score_calls", expires=300)
     _every("12 * * * *", "build the record", "signals.tasks.build_record", expires=1800)
+    _every("42 2 * * 0", "build all of the record", "signals.tasks.build_record", expires=7200, everything=True)
     _every("15 0 * * *", "write the ledger", "signals.tasks.write_ledger", expires=3600)
     _every("5 1 * * *", "replay yesterday", "signals.tasks.replay_day", expires=7200)
     five_seconds, _ = IntervalSchedule.objects.get_or_create(every=5, period=IntervalSchedule.SECONDS)
@@ -53,7 +54,7 @@ def bootstrap(*, now: datetime) -> None:
     )
 
 
-def _every(cron: str, name: str, task: str, *, expires: int) -> None:
+def _every(cron: str, name: str, task: str, *, expires: int, **arguments: Any) -> None:
     if PeriodicTask.objects.filter(name=name).exists():
         return  # with whatever schedule the operator has given it
     minute, hour, day_of_month, month_of_year, day_of_week = cron.split()
@@ -65,7 +66,9 @@ def _every(cron: str, name: str, task: str, *, expires: int) -> None:
         day_of_week=day_of_week,
         timezone="UTC",
     )
-    PeriodicTask.objects.create(name=name, task=task, crontab=timetable, kwargs=json.dumps({}), expire_seconds=expires)
+    PeriodicTask.objects.create(
+        name=name, task=task, crontab=timetable, kwargs=json.dumps(arguments), expire_seconds=expires
+    )
 
 
 def prune(*, now: datetime) -> dict[str, int]:

@@ -11,21 +11,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
+from typing import NamedTuple
 
+from django.conf import settings
 from django.db import connection
 
 from market.copying import unhurried
-from signals.models import LedgerEntry
+from signals.models import CentralSpan, LedgerEntry
 from signals.services.scoring import LATEST_PUBLICATION
 
 GENESIS = "0" * 64
-# What was published before midnight may be committed a little after it.
-SETTLED_AFTER = timedelta(minutes=10)
+PART = 20_000  # lines that are held at once
 
 # Only what is public, so that everybody can check it; of whatever exchange, so that a chain survives another one.
 # A number is written as Postgres does: the shortest text that reads back as the same float64.
 _LINES = """
-SELECT concat_ws('|', call.id, ticker.exchange, ticker.symbol, configuration.digest, call.algorithm_version,
+SELECT call.id, concat_ws('|', call.id, ticker.exchange, ticker.symbol, configuration.digest, call.algorithm_version,
                  call.signal, call.previous_signal, to_char(call.candle_closed_at AT TIME ZONE 'UTC', %(iso)s),
                  to_char(call.slot AT TIME ZONE 'UTC', %(iso)s), to_char(call.published_at AT TIME ZONE 'UTC', %(iso)s),
                  call.price, coalesce(call.value::text, ''), encode(call.candles_digest, 'hex'))
@@ -36,6 +37,7 @@ JOIN signals_centralspan AS span ON span.configuration_id = call.configuration_i
     AND call.slot >= span.since AND (span.until IS NULL OR call.slot < span.until)
 WHERE call.candle_closed_at >= %(earliest)s AND call.candle_closed_at < %(end)s
     AND call.published_at >= %(start)s AND call.published_at < %(end)s AND call.id > %(after)s
+    AND (%(through)s::bigint IS NULL OR call.id <= %(through)s)
 ORDER BY call.id LIMIT %(limit)s
 """
 _ISO = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
@@ -43,13 +45,12 @@ FIELDS = (
     "id", "exchange", "ticker", "configuration", "version", "signal", "previous_signal", "candle_closed_at", "slot",
     "published_at", "price", "value", "candles_digest",
 )  # fmt: skip
-_FIRST = "SELECT min(published_at) FROM (SELECT published_at FROM signals_call ORDER BY id LIMIT 1000) AS oldest"
 
 
-def lines_of(day: date, *, after: int = 0, limit: int | None = None) -> Iterator[str]:
+def lines_of(day: date, *, after: int = 0, through: int | None = None, limit: int | None = None) -> Iterator[str]:
     """The text of a day, line by line: FIELDS of each public call published on it, joined by |, each with a line feed.
 
-    `after`: only calls of higher numbers; `limit`: at most so many.
+    `after`, `through`: only calls of higher numbers, and up to this one; `limit`: at most so many.
     """
     start = datetime.combine(day, time(), UTC)
     end = start + timedelta(days=1)
@@ -58,24 +59,41 @@ def lines_of(day: date, *, after: int = 0, limit: int | None = None) -> Iterator
         "start": start,
         "end": end,
         "earliest": start - LATEST_PUBLICATION - timedelta(days=1),
-        "after": after,
-        "limit": limit,
+        "through": through,
     }
-    with connection.cursor() as cursor:
-        cursor.execute(_LINES, values)
-        while rows := cursor.fetchmany(10_000):
-            for (line,) in rows:
-                yield f"{line}\n"
+    left = limit
+    while left is None or left > 0:
+        size = PART if left is None else min(PART, left)
+        with connection.cursor() as cursor:
+            cursor.execute(_LINES, values | {"after": after, "limit": size})
+            rows = cursor.fetchall()
+        yield from (f"{line}\n" for _, line in rows)
+        if len(rows) < size:
+            return
+        after, left = rows[-1][0], None if left is None else left - size
 
 
-def link(previous_digest: str, lines: Iterator[str]) -> tuple[int, str]:
-    """How many calls these lines are, and the digest of the day that consists of them."""
+class Link(NamedTuple):
+    """What a day's text makes of the digest before."""
+
+    calls: int
+    first_call: int | None
+    last_call: int | None
+    digest: str
+
+
+def link(previous_digest: str, lines: Iterator[str]) -> Link:
+    """The link of the day that consists of these lines."""
     sha = hashlib.sha256(f"{previous_digest}\n".encode())
-    count = 0
+    count, first, last = 0, "", ""
     for line in lines:
         sha.update(line.encode())
-        count += 1
-    return count, sha.hexdigest()
+        count, first, last = count + 1, first or line, line
+    return Link(count, _number_of(first), _number_of(last), sha.hexdigest())
+
+
+def _number_of(line: str) -> int | None:
+    return int(line.partition("|")[0]) if line else None
 
 
 def write_ledger(*, market_now: datetime, now: datetime) -> list[LedgerEntry]:
@@ -89,21 +107,22 @@ def write_ledger(*, market_now: datetime, now: datetime) -> list[LedgerEntry]:
         last = LedgerEntry.objects.order_by("day").last()
         day = last.day + timedelta(days=1) if last else _first_day()
         digest = last.digest if last else GENESIS
-        newest = (market_now - SETTLED_AFTER).astimezone(UTC).date() - timedelta(days=1)
+        # A link is for ever: a clock that is wrong must not seal a day that is not over. A simulated market's may run ahead.
+        at = market_now if settings.IS_SIMULATED else min(market_now, now)
+        # What is in it becomes public with it; and what was published before midnight may be committed a little later.
+        newest = (at - settings.PUBLIC_DELAY).astimezone(UTC).date() - timedelta(days=1)
         while day is not None and day <= newest:
-            previous, (calls, digest) = digest, link(digest, lines_of(day))
-            added.append(
-                LedgerEntry.objects.create(day=day, calls=calls, previous_digest=previous, digest=digest, made_at=now)
-            )
+            made = link(digest, lines_of(day))
+            added.append(LedgerEntry.objects.create(day=day, previous_digest=digest, made_at=now, **made._asdict()))
+            digest = made.digest
             day += timedelta(days=1)
     return added
 
 
 def _first_day() -> date | None:
-    with connection.cursor() as cursor:
-        cursor.execute(_FIRST)
-        (first,) = cursor.fetchone()
-    return None if first is None else first.astimezone(UTC).date()
+    """From when on calls can be public: so each of them is in some day's text."""
+    first = CentralSpan.objects.order_by("since").first()
+    return None if first is None else first.since.astimezone(UTC).date()
 
 
 def check_ledger() -> Iterator[tuple[LedgerEntry, str]]:
@@ -120,7 +139,7 @@ def _fault(entry: LedgerEntry, previous: LedgerEntry | None) -> str:
     expected = GENESIS if previous is None else previous.digest
     if entry.previous_digest != expected:
         return f"it continues {entry.previous_digest[:12]}…, but the day before it ends with {expected[:12]}…"
-    calls, digest = link(entry.previous_digest, lines_of(entry.day))
-    if digest != entry.digest:
-        return f"{calls:,} calls make {digest[:12]}…; the ledger has {entry.calls:,} calls and {entry.digest[:12]}…"
+    made = link(entry.previous_digest, lines_of(entry.day))
+    if made.digest != entry.digest:
+        return f"{made.calls:,} calls make {made.digest[:12]}…; the ledger has {entry.calls:,} calls and {entry.digest[:12]}…"
     return ""

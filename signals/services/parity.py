@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.db import connection
 
@@ -24,8 +25,9 @@ from engine.evaluate import Panels, Verdict, verdicts
 from market.candles import load_newest
 from market.copying import unhurried
 from market.models import CandleRevision, Ticker
-from signals.models import Configuration
-from signals.services.evaluation import symbols_of, to_ms
+from signals.models import Configuration, Signal
+from signals.services.evaluation import from_ms, symbols_of, to_ms
+from signals.services.scoring import check_outcomes
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +39,7 @@ MINUTES_PER_DAY = 1440
 
 _STORED = """
 SELECT result.configuration_id, result.ticker_id, result.signal, result.value, result.price, result.reason,
-       result.candles_digest, result.slot
+       result.candles_digest, result.slot, result.is_call
 FROM signals_signalresult AS result
 JOIN signals_centralspan AS span ON span.configuration_id = result.configuration_id
     AND result.slot >= span.since AND (span.until IS NULL OR result.slot < span.until)
@@ -63,11 +65,11 @@ WHERE (call.signal, call.price, call.candles_digest) IS DISTINCT FROM (result.si
    OR call.value IS DISTINCT FROM result.value
 """
 
-# When the newest of a window's candles came in, and when the verdict on it was written: both by our own clock.
+# When the newest of a window's candles came in, and when the sweep that wrote the verdict began: both by our own clock.
 _CAME_LATER = """
 SELECT (SELECT max(received_at) FROM market_candle WHERE ticker_id = %(ticker)s AND timeframe = %(timeframe)s
         AND open_time >= %(first)s AND open_time < %(closed)s)
-       > (SELECT min(finished_at) FROM signals_tickerrun WHERE slot = %(slot)s AND ticker_id = %(ticker)s)
+       > (SELECT min(started_at) FROM signals_sweep WHERE slot = %(slot)s AND %(ticker)s = ANY(ticker_ids))
 """
 
 
@@ -86,6 +88,7 @@ class Stored(NamedTuple):
     reason: str
     candles_digest: bytes
     slot: datetime
+    is_call: bool
 
 
 class Difference(NamedTuple):
@@ -105,7 +108,8 @@ class Replay:
     `compared` rests on the same candles and the same version of its algorithm; of these `differing` are not what is
     computed now: the bar is 0. A verdict whose candles are others now is in `other_candles` where one of them came in
     after it was written, and in `differing` where nothing explains it. `holes`: candles between a pair's first and last
-    verdict of the day that have none. `revisions`: values the exchange changed later; the candles keep the first.
+    verdict of the day that have none. `revisions`: values the exchange changed later; the candles keep the
+    first. `outcomes`, of calls, were scored again; those that differ are in `differing`, too.
     """
 
     day: date
@@ -115,6 +119,7 @@ class Replay:
     other_version: int = 0
     holes: int = 0
     revisions: int = 0
+    outcomes: int = 0
     seconds: float = 0.0
     differences: list[Difference] = field(default_factory=list)
 
@@ -148,6 +153,7 @@ def replay_day(
         ticker__in=history.ticker_ids, open_time__gte=start, open_time__lt=start + timedelta(days=1)
     ).count()
     _compare_calls(found, history, start)
+    _compare_outcomes(found, history, start)
     found.seconds = round(time.perf_counter() - started, 1)
     return found
 
@@ -164,7 +170,7 @@ def _tickers(symbols: Collection[str] | None) -> list[int]:
 
 def as_json(replay: Replay) -> dict[str, Any]:
     """A replay as plain values, for JSON: what the task's result and `replay --json` give."""
-    values: dict[str, Any] = msgspec.to_builtins(replay)
+    values: dict[str, Any] = msgspec.to_builtins(replay) | {"exchange": settings.EXCHANGE}
     values["differences"] = [
         one._asdict() | {"candle_closed_at": one.candle_closed_at.isoformat()} for one in replay.differences
     ]
@@ -177,8 +183,10 @@ class _History:
     def __init__(self, start: datetime, ticker_ids: list[int]) -> None:
         self.start, self.end = start, start + timedelta(days=1)
         self.ticker_ids = ticker_ids
-        self.configurations: dict[int, Configuration] = Configuration.objects.in_bulk()
+        central = Configuration.objects.filter(central_spans__isnull=False).distinct()
+        self.configurations: dict[int, Configuration] = {one.pk: one for one in central}
         self.seen: dict[tuple[int, int], tuple[int, int, int]] = {}  # pair -> first and last close in ms, verdicts
+        self._signals: dict[tuple[int, int], tuple[int, str]] = {}  # pair -> the last close in ms and its signal
         self._series: dict[str, dict[int, Candles]] = {}
 
     def algorithm_of(self, configuration: Configuration) -> Algorithm | None:
@@ -206,6 +214,12 @@ class _History:
         pair = row.configuration_id, row.ticker_id
         first, _, count = self.seen.get(pair, (closed_ms, 0, 0))
         self.seen[pair] = first, closed_ms, count + 1
+
+    def signal_before(self, row: Stored, closed_ms: int, length_ms: int) -> str | None:
+        """The signal of the candle before, where that was the last one seen; from now on it is this row's."""
+        closed_before, signal = self._signals.get((row.configuration_id, row.ticker_id), (0, ""))
+        self._signals[row.configuration_id, row.ticker_id] = closed_ms, row.signal
+        return signal if closed_before == closed_ms - length_ms else None
 
     def count_holes(self) -> int:
         """The candles between the first and the last verdict of each pair that have no verdict."""
@@ -255,15 +269,16 @@ def _compare_part(
     ends = [(series[row.ticker_id], _end(series[row.ticker_id], closed_ms)) for row in rows]
     computed = _judge(algorithm, configuration, ends, panels)
     for row, verdict in zip(rows, computed, strict=True):
+        before = history.signal_before(row, closed_ms, TIMEFRAMES[configuration.timeframe])
         if (
             verdict is None
             or verdict.candle_closed_at_ms != closed_ms
             or verdict.candles_digest != bytes(row.candles_digest)
         ):
-            _weigh_candles(found, configuration, algorithm, row, closed_at)
+            _weigh_candles(found, history, configuration, algorithm, row, closed_at)
             continue
         found.compared += 1
-        if what := unlike(row, verdict):
+        if what := unlike(row, verdict) or _unlike_a_turn(row, before):
             found.tell(_difference(configuration, row.ticker_id, closed_at, what))
 
 
@@ -279,6 +294,8 @@ def _judge(
     lookback = algorithm.lookback(parameters)
     try:
         return list(verdicts(algorithm, parameters, panels.get(ends, lookback)))
+    except SoftTimeLimitExceeded:
+        raise
     except Exception:
         if len(ends) == 1:
             logger.exception("%s fails in a replay", configuration)
@@ -297,12 +314,27 @@ def unlike(row: Stored, verdict: Verdict) -> str:
     return "; ".join(f"{name}: stored {was!r}, computed {now!r}" for name, (was, now) in pairs.items() if was != now)
 
 
+def _unlike_a_turn(row: Stored, before: str | None) -> str:
+    """Whether a row is marked as a call exactly where it turned; empty where it is, or where nobody knows."""
+    if before is None:
+        return ""
+    is_turn = row.signal != Signal.DO_NOTHING and row.signal != before
+    return "" if is_turn == row.is_call else f"it turned from {before} to {row.signal}, and is_call is {row.is_call}"
+
+
 def _weigh_candles(
-    found: Replay, configuration: Configuration, algorithm: Algorithm, row: Stored, closed_at: datetime
+    found: Replay,
+    history: _History,
+    configuration: Configuration,
+    algorithm: Algorithm,
+    row: Stored,
+    closed_at: datetime,
 ) -> None:
     """The candles are others now than those the verdict was made from: because one came later, or for no good reason."""
-    length = timedelta(milliseconds=TIMEFRAMES[configuration.timeframe])
-    first = closed_at - algorithm.lookback(configuration.parameters) * length
+    series = history.candles(configuration.timeframe)[row.ticker_id]
+    end = _end(series, to_ms(closed_at))
+    window = series.window(end, algorithm.lookback(configuration.parameters))  # over gaps it reaches further back
+    first = from_ms(float(window.open_time[0])) if len(window) else closed_at
     values: dict[str, int | str | datetime] = {
         "ticker": row.ticker_id,
         "timeframe": configuration.timeframe,
@@ -332,3 +364,12 @@ def _compare_calls(found: Replay, history: _History, start: datetime) -> None:
         cursor.execute(_UNLIKE_THEIR_VERDICT, values)
         for configuration_id, ticker_id, closed_at, what in cursor.fetchall():
             found.tell(_difference(history.configurations[configuration_id], ticker_id, closed_at, what))
+
+
+def _compare_outcomes(found: Replay, history: _History, start: datetime) -> None:
+    """Scores the outcomes again whose exit was on that day."""
+    for check in check_outcomes(since=start, until=history.end, ticker_ids=history.ticker_ids):
+        found.outcomes += 1
+        if check.what and check.configuration_id in history.configurations:
+            configuration = history.configurations[check.configuration_id]
+            found.tell(_difference(configuration, check.ticker_id, check.candle_closed_at, check.what))

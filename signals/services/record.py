@@ -20,7 +20,7 @@ from django_celery_results.models import TaskResult
 from engine import registry
 from engine.stats import Summary, Tally, summarise, total
 from market.models import Ticker
-from signals.models import Call, Configuration, LedgerEntry, Outcome, Record, RecordCell
+from signals.models import Call, CentralSpan, Configuration, LedgerEntry, Outcome, Record, RecordCell
 from signals.services.evaluation import to_ms
 
 PARITY_TASK = "signals.tasks.replay_day"
@@ -93,19 +93,20 @@ class RecordJson(msgspec.Struct):
 
 
 class NightJson(msgspec.Struct):
-    """What a night's replay of one day found. `differing` must be 0; the rest says what could not be compared."""
+    """What a night's replay of one day found. `differing` must be 0, of verdicts, calls and outcomes; the rest says what could not be compared."""
 
     day: str
     finished_at: int
     is_done: bool  # false: the replay failed, and `detail` says how
-    compared: int
-    differing: int
-    other_candles: int
-    other_version: int
-    holes: int
-    revisions: int
-    seconds: float
-    detail: str
+    compared: int = 0
+    differing: int = 0
+    other_candles: int = 0
+    other_version: int = 0
+    holes: int = 0
+    revisions: int = 0
+    outcomes: int = 0
+    seconds: float = 0.0
+    detail: str = ""
 
 
 class LedgerJson(msgspec.Struct):
@@ -180,6 +181,8 @@ def parity_nights(*, limit: int = PARITY_NIGHTS) -> list[NightJson]:
     kept = TaskResult.objects.filter(task_name=PARITY_TASK, status__in=["SUCCESS", "FAILURE"], date_done__isnull=False)
     nights: dict[str, NightJson] = {}
     for result in kept.order_by("-date_done")[: 4 * limit]:
+        if f'"exchange": "{settings.EXCHANGE}"' not in (result.result or "") and result.status == "SUCCESS":
+            continue  # of another market, before this one
         night = _night(result)
         nights.setdefault(night.day, night)  # a day replayed again: the newest says how it is
     return sorted(nights.values(), key=lambda night: night.day, reverse=True)[:limit]
@@ -192,19 +195,8 @@ def _night(result: TaskResult) -> NightJson:
             json.loads(result.result) | {"finished_at": finished_at, "is_done": True, "detail": ""}, NightJson
         )
     asked = re.search(r"\d{4}-\d\d-\d\d", result.task_kwargs or "")  # else it was the day before
-    return NightJson(
-        asked[0] if asked else f"{result.date_done - timedelta(days=1):%Y-%m-%d}",
-        finished_at,
-        False,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0.0,
-        "the replay did not end well",
-    )
+    day = asked[0] if asked else f"{result.date_done - timedelta(days=1):%Y-%m-%d}"
+    return NightJson(day=day, finished_at=finished_at, is_done=False, detail="the replay did not end well")
 
 
 def ledger(*, limit: int | None = None) -> list[LedgerJson]:
@@ -221,7 +213,10 @@ def public_calls(*, at: datetime) -> QuerySet[Call]:
     span = "configuration__central_spans"
     of_feed = Q(slot__gte=F(f"{span}__since")) & (Q(**{f"{span}__until": None}) | Q(slot__lt=F(f"{span}__until")))
     return Call.objects.filter(
-        of_feed, ticker__exchange=settings.EXCHANGE, candle_closed_at__lte=at - settings.PUBLIC_DELAY
+        of_feed,
+        ticker__exchange=settings.EXCHANGE,
+        candle_closed_at__lte=at - settings.PUBLIC_DELAY,
+        published_at__lte=at - settings.PUBLIC_DELAY,  # a late one is as new to those who pay
     )
 
 
@@ -236,7 +231,10 @@ def pair_record(*, algorithm: str, ticker: str, at: datetime) -> PairRecord | No
     )
     if row is None or not configurations:
         return None
-    newest = configurations[-1]
+    running = {
+        span.configuration_id for span in CentralSpan.objects.filter(configuration__in=configurations, until=None)
+    }
+    newest = max(configurations, key=lambda one: (one.pk in running, one.pk))
     tallies: dict[int, list[Tally]] = {}
     for cell in RecordCell.objects.filter(configuration__in=configurations, ticker=row):
         tallies.setdefault(cell.horizon, []).append(cell.tally)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import msgspec
@@ -15,6 +15,8 @@ from signals.models import TickerRun
 from signals.services.evaluation import Judgement, Plan, TickerOutcome
 
 RESULTS = PartitionedTable("signals_signalresult", "day")
+# Nobody writes later than this after the slot: messages expire, and late slots are of the last hour.
+LATEST = timedelta(days=1)
 RECEIPTS = PartitionedTable("signals_tickerrun", "day")
 
 # One statement is one transaction and one round trip; two JSON documents are several times cheaper to send than arrays.
@@ -139,8 +141,8 @@ def write_outcomes(
         "slot": plan.slot,
         "sweep": plan.sweep_id,
         "now": now,
-        # A clock that was measured a moment ago may still be behind the slot.
-        "published": max(plan.slot, market_now or plan.slot),
+        # A clock that was measured a moment ago may still be behind the slot; a wrong one must not stop the sweep.
+        "published": min(max(plan.slot, market_now or plan.slot), plan.slot + LATEST),
         "receipts": _document(_receipts(outcomes)),
         "verdicts": _document(_verdicts(judgements)),
     }

@@ -44,18 +44,27 @@ EXCEPT SELECT ticker_id FROM signals_tickerrun WHERE slot = %s AND sweep_id = %s
 ORDER BY ticker_id
 """
 
-# A late slot comes after newer ones: a span may begin earlier than was known, but never inside another of its own.
+# A late slot comes after newer ones: it ends nothing, since what ran after it decides; and a span may begin earlier than was
+# known, but never inside another of its own.
 NOTE_SPANS = """
 WITH ended AS (
     UPDATE signals_centralspan SET until = %(slot)s
     WHERE until IS NULL AND since < %(slot)s AND NOT configuration_id = ANY(%(configurations)s::bigint[])
+      AND NOT EXISTS (SELECT FROM signals_sweep WHERE feed = 'central' AND status <> 'missed' AND slot > %(slot)s)
 )
 INSERT INTO signals_centralspan AS span (configuration_id, since)
-SELECT unnest(%(configurations)s::bigint[]), %(slot)s
-ON CONFLICT (configuration_id) WHERE until IS NULL DO UPDATE SET since = excluded.since
-WHERE span.since > excluded.since AND NOT EXISTS (
+SELECT configuration_id, %(slot)s FROM unnest(%(configurations)s::bigint[]) AS running (configuration_id)
+WHERE NOT EXISTS (
     SELECT FROM signals_centralspan AS older
-    WHERE older.configuration_id = span.configuration_id AND older.until > excluded.since)
+    WHERE older.configuration_id = running.configuration_id AND older.until > %(slot)s)
+ON CONFLICT (configuration_id) WHERE until IS NULL DO UPDATE SET since = excluded.since
+WHERE span.since > excluded.since
+"""
+# Premium schedules go on while the operator has stopped the feed: what they call then is nobody else's business.
+END_SPANS = """
+UPDATE signals_centralspan SET until = greatest(since, newest.slot) + interval '1 microsecond'
+FROM (SELECT max(slot) AS slot FROM signals_sweep WHERE feed = 'central' AND status <> 'missed') AS newest
+WHERE until IS NULL AND newest.slot IS NOT NULL
 """
 
 
@@ -172,6 +181,13 @@ def record_missed_slots(*, market_now: datetime, now: datetime) -> None:
 def _recent_slots(timetable: Timetable, at: datetime) -> list[datetime]:
     """The newest LATE_SLOTS slots at or before an instant, oldest first."""
     return list(islice(instants_up_to(timetable, at=at), LATE_SLOTS))[::-1]
+
+
+def end_spans_of_stopped_feed() -> None:
+    """While the operator has stopped the central feed, nothing that is called is public."""
+    if _running_timetable() is None:
+        with connection.cursor() as cursor:
+            cursor.execute(END_SPANS)
 
 
 def central_timetable() -> Timetable | None:

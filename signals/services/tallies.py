@@ -14,7 +14,7 @@ from django.db import connection
 from engine.compare import Bools
 from engine.stats import Int64s, Tally, apart
 from market.copying import copy_rows, unhurried
-from signals.models import Call, Horizon, RecordCell, RecordDay, Signal
+from signals.models import Call, CentralSpan, Horizon, RecordCell, RecordDay, Signal
 from signals.services.evaluation import from_ms, to_ms
 from signals.services.scoring import LATEST_PUBLICATION
 
@@ -33,7 +33,8 @@ JOIN signals_centralspan AS span ON span.configuration_id = call.configuration_i
     AND call.slot >= span.since AND (span.until IS NULL OR call.slot < span.until)
 JOIN market_ticker AS ticker ON ticker.id = call.ticker_id AND ticker.exchange = %s
 LEFT JOIN signals_outcome AS outcome ON outcome.call_id = call.id AND outcome.horizon = %s
-WHERE call.candle_closed_at >= %s AND call.candle_closed_at < %s
+WHERE call.candle_closed_at >= %s AND call.candle_closed_at < %s AND call.published_at <= %s
+    AND call.configuration_id = %s
 ORDER BY call.configuration_id, call.ticker_id, outcome.entry_at, call.id
 """
 _COLUMNS = dict.fromkeys(("configuration", "ticker", "is_buy", "closed_ms", "status", "entry_ms", "exit_ms"), "i8")
@@ -89,44 +90,45 @@ def _next(month: date) -> date:
 
 
 def _rebuild(month: date, horizon: int, until: datetime) -> None:
+    """Makes the cells of a month anew; one configuration at a time, since a month of all may be too much to hold."""
     first, end = (datetime(day.year, day.month, 1, tzinfo=UTC) for day in (month, _next(month)))
+    configurations = list(
+        CentralSpan.objects.order_by("configuration").values_list("configuration", flat=True).distinct()
+    )
     with unhurried(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('record'))")
-        outcomes = copy_rows(_OUTCOMES, [settings.EXCHANGE, horizon, first, min(end, until + _INSTANT)], _COLUMNS)
-        is_apart = _apart(outcomes, _busy_until(month, horizon))
         RecordCell.objects.filter(month=month, horizon=horizon).delete()
-        RecordCell.objects.bulk_create(_cells(outcomes, is_apart, month, horizon), batch_size=BATCH)
         RecordDay.objects.filter(day__gte=first.date(), day__lt=end.date(), horizon=horizon).delete()
-        RecordDay.objects.bulk_create(_days(outcomes, horizon), batch_size=BATCH)
+        for configuration in configurations:
+            outcomes = copy_rows(
+                _OUTCOMES,
+                [settings.EXCHANGE, horizon, first, min(end, until + _INSTANT), until, configuration],
+                _COLUMNS,
+            )
+            is_apart = _apart(outcomes, _busy_until(month, horizon, configuration))
+            RecordCell.objects.bulk_create(_cells(outcomes, is_apart, month, horizon), batch_size=BATCH)
+            RecordDay.objects.bulk_create(_days(outcomes, horizon), batch_size=BATCH)
 
 
-def _busy_until(month: date, horizon: int) -> dict[tuple[int, int], int]:
-    """Of each pair, when the last chosen span of the month before ended: ms since 1970."""
+def _busy_until(month: date, horizon: int, configuration: int) -> dict[int, int]:
+    """Of each ticker, when the last chosen span of the month before ended: ms since 1970."""
     before = (month - timedelta(days=1)).replace(day=1)
-    cells = RecordCell.objects.filter(month=before, horizon=horizon, apart_until__isnull=False)
-    ends: dict[tuple[int, int], int] = {}
-    for configuration, ticker, end in cells.values_list("configuration_id", "ticker_id", "apart_until"):
+    cells = RecordCell.objects.filter(month=before, horizon=horizon, configuration=configuration)
+    ends: dict[int, int] = {}
+    for ticker, end in cells.exclude(apart_until=None).values_list("ticker_id", "apart_until"):
         assert end is not None
-        ends[configuration, ticker] = max(to_ms(end), ends.get((configuration, ticker), 0))
+        ends[ticker] = max(to_ms(end), ends.get(ticker, 0))
     return ends
 
 
-def _apart(outcomes: Columns, busy_until: dict[tuple[int, int], int]) -> Bools:
-    """Which of the outcomes are scored and overlap no other chosen one of their pair, BUY or SELL."""
+def _apart(outcomes: Columns, busy_until: dict[int, int]) -> Bools:
+    """Which outcomes of a configuration are scored and overlap no other chosen one of their ticker, BUY or SELL."""
     is_scored = outcomes["status"] == _SCORED
-    pairs = np.column_stack((outcomes["configuration"], outcomes["ticker"]))[is_scored]
-    _, group = np.unique(pairs, axis=0, return_inverse=True)
-    busy = (
-        [busy_until.get((int(configuration), int(ticker)), 0) for configuration, ticker in pairs]
-        if busy_until
-        else None
-    )
+    tickers, group = np.unique(outcomes["ticker"][is_scored], return_inverse=True)
+    busy = np.array([busy_until.get(ticker, 0) for ticker in tickers.tolist()], dtype=np.int64)
     chosen = np.zeros(len(is_scored), dtype=np.bool_)
     chosen[is_scored] = apart(
-        group.reshape(-1).astype(np.int64),
-        outcomes["entry_ms"][is_scored],
-        outcomes["exit_ms"][is_scored],
-        None if busy is None else np.array(busy, dtype=np.int64),
+        group.astype(np.int64), outcomes["entry_ms"][is_scored], outcomes["exit_ms"][is_scored], busy[group]
     )
     return chosen
 

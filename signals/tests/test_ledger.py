@@ -9,7 +9,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
+from pytest_django import Settings
 
 from market.models import Ticker
 from signals.models import AlgorithmPreferences, Call, Configuration, LedgerEntry
@@ -70,8 +71,27 @@ def test_writing_it_again_adds_nothing_and_later_only_what_came(three_days: list
 def test_a_day_waits_until_all_of_it_is_committed(three_days: list[LedgerEntry]) -> None:
     midnight = datetime.combine(DAY + timedelta(days=4), datetime.min.time(), UTC)
 
-    assert write_ledger(market_now=midnight + timedelta(minutes=9), now=NOON) == []
-    assert len(write_ledger(market_now=midnight + timedelta(minutes=10), now=NOON)) == 1
+    assert write_ledger(market_now=midnight + timedelta(minutes=14), now=NOON) == []
+    assert len(write_ledger(market_now=midnight + timedelta(minutes=15), now=NOON)) == 1
+
+
+def test_a_wrong_clock_of_a_real_market_seals_no_day_that_is_not_over(
+    three_days: list[LedgerEntry], settings: Settings
+) -> None:
+    settings.IS_SIMULATED = False
+    now = datetime.combine(DAY + timedelta(days=4), datetime.min.time(), UTC)
+
+    assert write_ledger(market_now=now + timedelta(days=365), now=now) == []
+
+
+@pytest.mark.parametrize("published_at", [NOON - timedelta(microseconds=1), NOON + timedelta(days=3)])
+def test_no_call_can_be_dated_into_a_day_whose_text_does_not_have_it(
+    rsi: Configuration, tickers: list[Ticker], published_at: datetime
+) -> None:
+    call_at(rsi, tickers[0], NOON)
+
+    with pytest.raises(IntegrityError, match="in_order"), transaction.atomic():
+        tamper("UPDATE signals_call SET published_at = %s", published_at)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +99,7 @@ def test_a_day_waits_until_all_of_it_is_committed(three_days: list[LedgerEntry])
     [
         "UPDATE signals_call SET signal = 'SELL' WHERE id = %s",
         "UPDATE signals_call SET price = 1.0000000000000002 WHERE id = %s",
-        "UPDATE signals_call SET published_at = published_at - interval '1 microsecond' WHERE id = %s",
+        "UPDATE signals_call SET published_at = published_at + interval '1 microsecond' WHERE id = %s",
         "DELETE FROM signals_call WHERE id = %s",
     ],
 )

@@ -14,14 +14,15 @@ from django.db import connection
 
 from accounts.models import User
 from engine.candles import CATCH_UP
-from market.candles import Block, write_revisions
+from market.candles import Block, write_candles, write_revisions
 from market.models import Candle, Ticker
-from signals.models import AlgorithmPreferences, Call, Configuration, SignalResult, TickerRun
+from signals.models import AlgorithmPreferences, Call, Configuration, Outcome, SignalResult, Sweep
 from signals.services.configurations import configuration_for
 from signals.services.parity import NothingToReplay, replay_day
+from signals.services.scoring import score_calls
 from signals.services.sweeps import open_premium_sweep
 from signals.tasks import evaluate_tickers
-from signals.tests.conftest import ALGORITHMS, NOON, candles_of, open_sweep
+from signals.tests.conftest import ALGORITHMS, NOON, candles_of, minutes_of, open_sweep
 
 DAY = NOON.date()
 SLOTS = 5
@@ -86,7 +87,7 @@ def test_a_changed_candle_is_found_in_every_verdict_that_rests_on_it(judged: lis
 
 
 def test_a_candle_that_came_in_after_the_verdict_explains_it(judged: list[Ticker]) -> None:
-    TickerRun.objects.update(finished_at=NOON)
+    Sweep.objects.update(started_at=NOON)
     Candle.objects.filter(ticker=judged[0], timeframe="2m", open_time=NOON - timedelta(minutes=2)).update(
         close=1.0, received_at=NOON + timedelta(hours=1)
     )
@@ -160,6 +161,61 @@ def test_a_premium_users_own_configuration_is_nobody_elses_business(judged: list
 
 def test_only_the_wanted_tickers_are_replayed(judged: list[Ticker]) -> None:
     assert replay_day(day=DAY, tickers=["BTCUSDT"]).compared == VERDICTS // 3
+
+
+def test_a_call_taken_away_with_its_mark_is_found(judged: list[Ticker]) -> None:
+    call = Call.objects.order_by("-candle_closed_at").first()
+    assert call is not None
+    of_it = "configuration_id = %s AND ticker_id = %s AND candle_closed_at = %s"
+    key = call.configuration_id, call.ticker_id, call.candle_closed_at
+    tamper(f"UPDATE signals_signalresult SET is_call = false WHERE {of_it}", *key)  # noqa: S608
+    tamper("DELETE FROM signals_call WHERE id = %s", call.pk)
+
+    [difference] = replay_day(day=DAY).differences
+
+    assert "is_call is False" in difference.what
+
+
+@pytest.fixture
+def scored(judged: list[Ticker]) -> list[Ticker]:
+    """Their calls were published at noon, and have an outcome after an hour."""
+    tamper("UPDATE signals_call SET published_at = slot")
+    for number, ticker in enumerate(judged):
+        rows = minutes_of(10 + number, until=NOON + timedelta(hours=3), count=150)
+        write_candles([Block(ticker.pk, "1m", rows)], received_at=NOON)
+    score_calls(market_now=NOON + timedelta(minutes=80), now=NOON + timedelta(minutes=80))
+    return judged
+
+
+def test_the_outcomes_of_the_day_are_scored_again(scored: list[Ticker]) -> None:
+    found = replay_day(day=DAY)
+
+    assert (found.outcomes, found.differing) == (Outcome.objects.count(), 0)
+    assert found.outcomes > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ("net_return = 0.5", "not what its candles give"),
+        ("hold_return = hold_return + 0.001", "not what its candles give"),
+        ("exit_price = exit_price * 1.01", "not what its candles give"),
+        (
+            "entry_at = entry_at + interval '1 minute', exit_at = exit_at + interval '1 minute'",
+            "not those after the call",
+        ),
+        (
+            "status = 'unscorable', net_return = NULL, hold_return = NULL, reason = 'gone'",
+            "both its candles were there",
+        ),
+    ],
+)
+def test_a_changed_outcome_is_found(scored: list[Ticker], change: str, what: str) -> None:
+    tamper(f"UPDATE signals_outcome SET {change} WHERE id = (SELECT min(id) FROM signals_outcome)")  # noqa: S608
+
+    [difference] = replay_day(day=DAY).differences
+
+    assert what in difference.what
 
 
 @pytest.mark.parametrize(

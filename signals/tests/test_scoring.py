@@ -9,7 +9,7 @@ from django.db import DatabaseError, connection, transaction
 
 from engine.candles import Float64s
 from market.candles import Block, write_candles
-from market.models import Ticker
+from market.models import HeartbeatStatus, Ticker
 from signals.models import Call, Configuration, Outcome, Signal
 from signals.services.configurations import configuration_for
 from signals.services.scoring import NO_ENTRY, NO_EXIT, ScoreCounts, score_calls
@@ -26,19 +26,29 @@ def configuration(product: None) -> Configuration:
     return configuration_for(algorithm_id="rsi", timeframe="2m", parameters={}, now=NOON)
 
 
+@pytest.fixture(autouse=True)
+def heartbeat(db: None) -> HeartbeatStatus:
+    """It has all minutes there are."""
+    return HeartbeatStatus.objects.create(exchange="simulated", watermarks={"1m": 4e12}, updated_at=NOON)
+
+
 @pytest.fixture
 def ticker(product: None) -> Ticker:
     return make_ticker("BTCUSDT")
 
 
 def make_call(
-    configuration: Configuration, ticker: Ticker, signal: Signal = Signal.BUY, published_at: datetime = PUBLISHED
+    configuration: Configuration,
+    ticker: Ticker,
+    signal: Signal = Signal.BUY,
+    published_at: datetime = PUBLISHED,
+    **times: datetime,
 ) -> Call:
+    minute = published_at.replace(second=0, microsecond=0)
     return Call.objects.create(
         configuration=configuration,
         ticker=ticker,
-        candle_closed_at=published_at.replace(second=0, microsecond=0),
-        slot=published_at.replace(second=0, microsecond=0),
+        **({"candle_closed_at": minute, "slot": minute} | times),
         signal=signal,
         previous_signal=Signal.DO_NOTHING,
         price=100.0,
@@ -138,6 +148,33 @@ def test_a_missing_candle_is_waited_for_and_then_the_call_is_unscorable(
 
     outcome = Outcome.objects.get(call=call, horizon=60)
     assert (outcome.status, outcome.reason, outcome.net_return) == ("unscorable", reason, None)
+
+
+def test_after_a_stop_nothing_is_unscorable_before_the_minutes_have_come_back(
+    configuration: Configuration, ticker: Ticker, heartbeat: HeartbeatStatus
+) -> None:
+    exit_at = ENTRY + timedelta(hours=1)
+    call = make_call(configuration, ticker)
+    HeartbeatStatus.objects.update(watermarks={"1m": (exit_at - timedelta(minutes=1)).timestamp() * 1000})
+    score(exit_at + timedelta(days=2))
+    assert not Outcome.objects.exists()
+
+    give_minutes(ticker, minutes())
+    HeartbeatStatus.objects.update(watermarks={"1m": (exit_at + timedelta(days=2)).timestamp() * 1000})
+    score(exit_at + timedelta(days=2))
+
+    assert set(call.outcomes.values_list("status", flat=True)) == {"scored"}
+
+
+def test_a_late_call_of_a_slow_candle_is_settled_in_the_end(configuration: Configuration, ticker: Ticker) -> None:
+    late = NOON + timedelta(hours=40)
+    give_minutes(ticker, minutes(first=late, count=30))
+    call = make_call(configuration, ticker, published_at=late, candle_closed_at=NOON, slot=late)
+
+    for hours in range(0, 96, 6):
+        score(late + timedelta(hours=hours))
+
+    assert call.outcomes.filter(status="unscorable").count() == 3
 
 
 def test_a_candle_that_comes_late_is_still_used(configuration: Configuration, ticker: Ticker) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
+from django_celery_beat.models import PeriodicTask
 
 from market.models import Ticker
 from signals.models import AlgorithmPreferences, Call, CentralSpan, Configuration, Signal
 from signals.services.record import public_calls
+from signals.services.sweeps import end_spans_of_stopped_feed
 from signals.tests.conftest import ALGORITHMS, NOON, open_sweep
 
 LATER = NOON + timedelta(minutes=10)
@@ -78,3 +80,39 @@ def test_calls_are_public_from_the_first_slot_to_the_last_and_as_late_as_for_str
     assert list(public_calls(at=NOON + timedelta(minutes=14))) == []
     assert before.pk
     assert after.pk
+
+
+def test_a_late_slot_without_an_open_span_makes_none_inside_an_older_one(rsi: Configuration) -> None:
+    open_sweep(NOON)
+    switch(rsi, False)
+    open_sweep(LATER)
+    switch(rsi, True)
+
+    open_sweep(NOON + timedelta(minutes=4))  # late, and the first since it was switched on again
+
+    assert spans(rsi) == [(NOON, LATER)]
+
+
+def test_a_late_slot_ends_nothing_that_ran_after_it(rsi: Configuration) -> None:
+    open_sweep(NOON)
+    open_sweep(LATER)
+    switch(rsi, False)
+
+    open_sweep(NOON + timedelta(minutes=4))  # late
+
+    assert spans(rsi) == [(NOON, None)]
+    open_sweep(LATER + timedelta(minutes=2))
+    assert spans(rsi) == [(NOON, LATER + timedelta(minutes=2))]
+
+
+def test_while_the_operator_has_stopped_the_feed_nothing_is_public(rsi: Configuration, tickers: list[Ticker]) -> None:
+    open_sweep(NOON)
+    public = call_at(rsi, tickers[0], NOON)
+    end_spans_of_stopped_feed()
+    assert spans(rsi) == [(NOON, None)]  # it runs
+
+    PeriodicTask.objects.filter(name="central sweep").update(enabled=False)
+    end_spans_of_stopped_feed()
+    call_at(rsi, tickers[0], NOON + timedelta(minutes=2))  # a premium user's, of the same configuration
+
+    assert list(public_calls(at=NOON + timedelta(hours=1))) == [public]

@@ -93,6 +93,7 @@ def new_call(
     closed_at: datetime,
     signal: Signal = Signal.BUY,
     slot: datetime | None = None,
+    published_at: datetime | None = None,
 ) -> Call:
     return Call(
         configuration=configuration,
@@ -104,7 +105,7 @@ def new_call(
         price=100.0,
         candles_digest=bytes(16),
         algorithm_version=1,
-        published_at=(slot or closed_at) + timedelta(seconds=3),
+        published_at=published_at or (slot or closed_at) + timedelta(seconds=3),
     )
 
 
@@ -558,16 +559,18 @@ def test_an_installation_that_moves_to_another_exchange_begins_a_record_of_its_o
 
 
 def test_calls_that_strangers_do_not_see_yet_do_not_appear(rsi: Configuration, btc: Ticker) -> None:
-    young = make_call(rsi, btc, NOW - DELAY + timedelta(minutes=2))
-    make_call(rsi, btc, NOW - DELAY)
+    young = make_call(rsi, btc, NOW - DELAY + timedelta(minutes=2), published_at=NOW - DELAY + timedelta(minutes=2))
+    make_call(rsi, btc, NOW - DELAY, published_at=NOW - DELAY)
+    late = make_call(rsi, btc, NOW - timedelta(hours=1), published_at=NOW - DELAY + timedelta(minutes=2))
 
     build(NOW)
     now = document(60)["total"]["calls"]
     build(NOW + timedelta(minutes=2))
 
     assert now == 1
-    assert document(60)["total"]["calls"] == 2
-    assert young.pk
+    assert document(60)["total"]["calls"] == 3
+    assert {young.pk, late.pk} <= set(public_calls(at=NOW + timedelta(minutes=2)).values_list("pk", flat=True))
+    assert not set(public_calls(at=NOW).values_list("pk", flat=True)) & {young.pk, late.pk}
 
 
 def test_the_calls_shown_one_by_one_are_those_that_are_counted(btc: Ticker) -> None:

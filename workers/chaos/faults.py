@@ -110,7 +110,7 @@ def _roll(stage: Stage) -> CleanUp:
     more = 200 - len(stage.audience.watchers)
     crowd = stage.audience.seat(stage.cookies[number % len(stage.cookies)] for number in range(more))
     stage.installation.wait_for("200 sockets", lambda: all(one.since for one in crowd), 60)
-    for name in ("heartbeat", "worker-sweep", "worker-default", "beat", "flower", "web"):
+    for name in ("heartbeat", "worker-sweep", "worker-default", "worker-record", "beat", "flower", "web"):
         before = stage.installation.pid(name)
         stage.installation.send(name, signal.SIGTERM)
         is_new = _is_replaced(stage, name, before)
@@ -193,13 +193,13 @@ def _spoil_candles(stage: Stage) -> None:
 
 
 def _block_prunes(stage: Stage) -> None:
-    """Both processes of the default worker wait for a lock, as two prunes beside a long report may."""
+    """The record's worker waits for a lock, as a prune beside a long report may, and another prune waits behind it."""
     product = stage.installation.product
     with contextlib.closing(psycopg2.connect(product.values["DATABASE_URL"])) as connection:
         with connection.cursor() as cursor:
             cursor.execute("LOCK TABLE accounts_notification IN ACCESS EXCLUSIVE MODE")
         for _ in range(2):
-            product.celery.send_task("signals.tasks.prune", queue="default")
+            product.celery.send_task("signals.tasks.prune", queue="record")
         time.sleep(30)
         connection.rollback()
 

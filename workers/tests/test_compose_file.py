@@ -38,7 +38,8 @@ def test_the_file_follows_the_compose_specification() -> None:
 
 
 def test_every_process_of_the_product_is_a_service() -> None:
-    assert set(OURS) == {"migrate", "web", "worker", "worker-default", "beat", "heartbeat", "flower"}
+    workers = {"worker", "worker-default", "worker-record"}
+    assert set(OURS) == {"migrate", "web", *workers, "beat", "heartbeat", "flower"}
     assert set(SERVICES) - set(OURS) == {"proxy", "postgres", "broker", "live"}
 
 

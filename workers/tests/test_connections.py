@@ -112,6 +112,8 @@ def test_more_processes_may_open_more() -> None:
     assert most_connections(requests_at_once=30, webs=3)["web"] == 3 * one["web"]
     assert most_connections(requests_at_once=31)["web"] == one["web"] + 1
     assert most_connections(requests_at_once=30, concurrency=8)["worker"] > one["worker"]
+    assert one["worker"] == 2 * 3 + 2  # two workers of two processes, the record's of one, and their parents
+    assert most_connections(requests_at_once=30, record_workers=2)["worker"] == one["worker"] + 2
 
 
 def test_each_thread_of_the_web_that_asks_is_counted_once() -> None:
@@ -120,7 +122,7 @@ def test_each_thread_of_the_web_that_asks_is_counted_once() -> None:
 
 
 def test_a_name_belongs_to_the_time_outs_of_its_kind_and_a_command_has_none() -> None:
-    assert time_outs("worker-default") == time_outs("worker-sweep") == TIME_OUTS["worker"]
+    assert time_outs("worker-record") == time_outs("worker-default") == time_outs("worker-sweep") == TIME_OUTS["worker"]
     assert time_outs("web-2") == TIME_OUTS["web"]
     assert time_outs("migrate") == time_outs("boritrader") == TimeOuts()
     assert TIME_OUTS["worker"].statement < 30  # the tasks' soft limit

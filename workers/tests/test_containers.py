@@ -127,7 +127,7 @@ class TestCommands:
         assert service.end() in (0, -signal.SIGTERM)
         assert not service.is_healthy()
 
-    @pytest.mark.parametrize("name", ["worker", "worker-default"])
+    @pytest.mark.parametrize("name", ["worker", "worker-default", "worker-record"])
     def test_a_worker_answers_and_ends_when_asked(self, serve: Callable[..., Service], name: str) -> None:
         service = serve(name)
         node = subprocess.run(["/bin/hostname"], capture_output=True, text=True, timeout=10, check=True).stdout.strip()

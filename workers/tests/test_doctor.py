@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -198,6 +199,17 @@ class TestWithStores:
 
         assert found.state == "failed"
         assert "noeviction" in found.remedy
+
+    def test_a_message_may_wait_for_hours_in_the_queue_of_the_record_alone(self) -> None:
+        broker = clients.broker()
+        message = json.dumps({"headers": {"sent_at": time.time() - 3_600}})
+        try:
+            broker.lpush("record", message)
+            assert one("queues").state == "well"
+            broker.lpush("mail", message)
+            assert one("queues").words.startswith("tasks wait too long in mail (36")
+        finally:
+            broker.delete("record", "mail")
 
     def test_nobody_at_work_is_noticed(self) -> None:
         clients.live().flushdb()

@@ -129,7 +129,8 @@ def test_every_process_of_the_product_is_supervised() -> None:
     values = supervisor.environment(given, kept={}, chosen=supervisor.ports(given), stores={})
 
     names = [program.name for program in supervisor.programs(values)]
-    assert names == ["simulator", "heartbeat", "worker-sweep", "worker-default", "beat", "flower", "web"]
+    workers = ["worker-sweep", "worker-default", "worker-record"]
+    assert names == ["simulator", "heartbeat", *workers, "beat", "flower", "web"]
 
 
 def test_variables_given_win_over_kept_secrets_and_those_over_new_ones() -> None:

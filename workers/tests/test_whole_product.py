@@ -31,6 +31,7 @@ _PROCESSES = [
     "heartbeat",
     "worker-sweep",
     "worker-default",
+    "worker-record",
     "beat",
     "flower",
     "web",
