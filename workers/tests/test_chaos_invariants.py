@@ -131,7 +131,7 @@ def test_a_turn_without_its_call_and_a_call_without_its_turn_are_found() -> None
         "SELECT id FROM signals_call WHERE candle_closed_at > "
         "(SELECT min(candle_closed_at) FROM signals_signalresult) ORDER BY id LIMIT 1"
     )
-    query("UPDATE signals_call SET candle_closed_at = candle_closed_at - interval '1 year' WHERE id = %s", first)
+    query("UPDATE signals_call SET candle_closed_at = candle_closed_at - interval '1 second' WHERE id = %s", first)
 
     assert found() == {"call absent": 1, "call without a turn": 1}
 
