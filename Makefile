@@ -27,12 +27,12 @@ setup-tests: ## The same, and what tests and linters need
 run: setup ## Run the whole product on this machine: http://127.0.0.1:8000/
 	@exec $(BIN)/python -m workers.supervisor
 
-# Two lanes at once: real processes and browsers wait half of their time, which the other tests use. A lane's report is
-# shown whole, the second after the first. Interrupted, both end.
+# Two lanes at once: tests of real processes wait half of their time, which the others use. A lane's report is shown whole,
+# the second after the first. Interrupted, both end.
 test: setup-tests ## Lint, then run every test, on stores of their own
-	@mkdir -p .pytest_cache; $(PYTEST) -o cache_dir=.pytest_cache/processes -m "processes or browser" > .pytest_cache/processes.log 2>&1 & processes=$$!; \
+	@mkdir -p .pytest_cache; $(PYTEST) -o cache_dir=.pytest_cache/processes -m processes > .pytest_cache/processes.log 2>&1 & processes=$$!; \
 		trap 'kill $$processes 2>/dev/null' INT TERM; \
-		$(MAKE) --no-print-directory lint && $(PYTEST) -m "not processes and not browser"; plain=$$?; \
+		$(MAKE) --no-print-directory lint && $(PYTEST) -m "not processes"; plain=$$?; \
 		test $$plain = 0 || echo "failed; the real processes are still at work, their report comes next"; \
 		wait $$processes; found=$$?; cat .pytest_cache/processes.log; \
 		test $$plain = 0 && test $$found = 0
