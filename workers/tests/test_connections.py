@@ -41,7 +41,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
         product.start_simulator("--stepped", "--start-at", START.isoformat(), "--tickers", str(TICKERS))
         product.passwords = demo_passwords(product.manage("bootstrap"))
         product.sweep_by_hand()
-        product.start("heartbeat", "worker-sweep", "worker-default", "beat")
+        product.start("heartbeat", "worker-sweep", "worker-default", "worker-record", "beat")
         product.start_web("web", int(product.values["WEB_PORT"]))
         product.wait_for("the backfill", lambda: product.watermark("2m") >= to_ms(START))
         yield product

@@ -46,7 +46,7 @@ def product(logs: Path) -> Iterator[Product]:
             "UPDATE django_celery_beat_periodictask SET crontab_id = NULL, expire_seconds = 30, interval_id = "
             "(SELECT max(id) FROM django_celery_beat_intervalschedule WHERE every = 5) WHERE name = 'central sweep'"
         )
-        product.start("heartbeat", "worker-sweep", "worker-default")
+        product.start("heartbeat", "worker-sweep", "worker-default", "worker-record")
         product.start_web("web", int(product.values["WEB_PORT"]))
         product.wait_for("the backfill", lambda: product.watermark("2m"))
         product.start("beat")
