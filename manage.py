@@ -16,11 +16,17 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "boritrader.settings")
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
+    from django.db import OperationalError
 
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as problem:  # its message says what to set; where it was noticed helps nobody
         sys.stderr.write(f"{problem}\n")
+        sys.exit(2)
+    except OperationalError as problem:  # a code of its own: 1 is what checks say of what they found
+        sys.stderr.write(
+            f"The database does not answer: {str(problem).strip()}\nIs it running? `make run` starts it.\n"
+        )
         sys.exit(2)
 
 

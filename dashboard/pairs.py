@@ -49,7 +49,7 @@ def pair_of_newest_call(query: Mapping[str, str], at: datetime) -> tuple[str, st
     newest = calls.order_by("-candle_closed_at", "-pk").values_list("configuration__algorithm", "ticker__symbol")
     found = newest.first()
     if found is None:
-        raise Http404("The central feed has called nothing of this yet.")
+        raise Http404("No call of this is public yet. Calls appear 15 minutes after they were published.")
     return found
 
 

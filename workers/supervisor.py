@@ -234,6 +234,7 @@ def announce(supervisor: Supervisor, values: Mapping[str, str]) -> bool:
     for line in (
         f"Boritrader runs, on {market}.",
         f"  Signals   {page}/",
+        f"  Record    {page}/record/",
         f"  Admin     {page}/admin/",
         f"  Health    {page}/readyz",
         f"  Flower    http://127.0.0.1:{values['FLOWER_PORT']}/  (user operator, password in {_shown(RUN)}/env)",

@@ -64,7 +64,7 @@ def test_what_is_not_public_yet_is_not_shown(client: Client, rsi: Configuration,
     page = client.get("/record/rsi/T00USDT/").content.decode()
 
     assert f"verify_call {made.pk}<" not in page
-    assert "This algorithm has called nothing on this ticker yet" in page
+    assert "No call of this algorithm on this ticker is public yet" in page
     assert "Nothing of this pair has been scored yet" in page
 
 

@@ -224,8 +224,8 @@ def nothing_scored() -> RecordJson:
 def test_before_the_first_record_the_page_says_what_will_come(client: Client, db: None) -> None:
     page = read(client, "/record/?horizon=60")
 
-    assert "Nothing has been scored yet" in page
-    assert "A call is scored 1 h after it was published" in page
+    assert "No call has been scored yet" in page
+    assert "is scored 1 h after its entry" in page
     assert "No night has been replayed yet" in page
     assert "No day has been sealed yet" in page
 

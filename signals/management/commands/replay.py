@@ -3,11 +3,11 @@ from __future__ import annotations
 import json
 import sys
 from argparse import RawDescriptionHelpFormatter
-from datetime import date
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from signals.management.arguments import day
 from signals.services.parity import NothingToReplay, Replay, as_json, replay_day
 
 EPILOG = """examples:
@@ -26,7 +26,7 @@ class Command(BaseCommand):
         return super().create_parser(prog_name, subcommand, epilog=EPILOG, formatter_class=formatter, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--day", type=date.fromisoformat, required=True, help="UTC, such as 2026-11-25")
+        parser.add_argument("--day", type=day, required=True, help="UTC, such as 2026-11-25")
         parser.add_argument("--tickers", nargs="+", metavar="SYMBOL", help="these only (default: all)")
         parser.add_argument("--json", action="store_true", help="one JSON object instead of words")
 
@@ -49,7 +49,8 @@ class Command(BaseCommand):
 
     def _tell(self, found: Replay) -> None:
         self.stdout.write(
-            f"{found.day}: {found.differing:,} of {found.compared:,} verdicts differ ({found.seconds:.1f} s)"
+            f"{found.day}: {found.differing:,} of {found.compared:,} verdicts differ; "
+            f"{found.outcomes:,} outcomes scored again ({found.seconds:.1f} s)"
         )
         for one in found.differences:
             self.stdout.write(

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 from argparse import RawDescriptionHelpFormatter
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from market import clock
+from signals.management.arguments import day
 from signals.models import Call
 from signals.services.documents import build_documents
 from signals.services.scoring import score_calls
@@ -29,7 +30,7 @@ class Command(BaseCommand):
         return super().create_parser(prog_name, subcommand, epilog=EPILOG, formatter_class=formatter, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--day", type=date.fromisoformat, help="UTC; default: from the first call on")
+        parser.add_argument("--day", type=day, help="UTC; default: from the first call on")
         parser.add_argument("--json", action="store_true", help="one JSON object instead of words")
 
     def handle(self, *args: object, **options: Any) -> None:
