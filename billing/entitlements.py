@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -30,6 +31,11 @@ PLANS: dict[PlanName, Entitlements] = {
 
 def entitlements(user: User, *, now: datetime) -> Entitlements:
     """What `user` may do at `now`. A plan never outlives its grant; everybody else is on the free plan."""
-    if PlanGrant.objects.active(now).filter(user=user, plan=PlanName.PREMIUM).exists():
-        return PLANS[PlanName.PREMIUM]
-    return PLANS[PlanName.FREE]
+    return entitlements_of_each(user_ids=[user.pk], now=now)[user.pk]
+
+
+def entitlements_of_each(*, user_ids: Collection[int], now: datetime) -> dict[int, Entitlements]:
+    """The same for many users, by their ids. One query."""
+    grants = PlanGrant.objects.active(now).filter(user__in=user_ids, plan=PlanName.PREMIUM)
+    premium = set(grants.values_list("user", flat=True))
+    return {one: PLANS[PlanName.PREMIUM if one in premium else PlanName.FREE] for one in user_ids}

@@ -24,7 +24,7 @@ from live.auth import SessionAuth  # noqa: E402
 from live.frames import Delivery  # noqa: E402
 from live.layer import LiveChannelLayer  # noqa: E402
 from live.lifespan import Lifespan, urgent_threads  # noqa: E402
-from live.relay import Relay  # noqa: E402
+from live.relay import Relay, Wanted  # noqa: E402
 from signals.services import delivery  # noqa: E402
 from watch.addresses import Addresses  # noqa: E402
 from watch.alarm import Alarm  # noqa: E402
@@ -38,8 +38,8 @@ async def run_relay() -> None:
     assert isinstance(layer, LiveChannelLayer)
     ask = database_sync_to_async(delivery.catch_up, thread_sensitive=False, executor=urgent_threads())
 
-    async def catch_up(told: delivery.Told | None) -> tuple[list[Delivery], delivery.Told]:
-        return await ask(told, now=datetime.now(UTC))
+    async def catch_up(told: delivery.Told | None, wanted: Wanted) -> tuple[list[Delivery], delivery.Told]:
+        return await ask(told, wanted=wanted, now=datetime.now(UTC))
 
     await Relay(layer=layer, url=settings.LIVE_URL, catch_up=catch_up).run()
 

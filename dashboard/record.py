@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from enum import Enum
 from typing import TypeVar
 from urllib.parse import urlencode
@@ -13,6 +13,7 @@ from dashboard.numbers import moment
 from dashboard.plots import Whisker, reach, whisker
 from engine.stats import Summary
 from signals.models import Horizon
+from signals.services.evaluation import to_ms
 from signals.services.record import (
     PARITY_NIGHTS,
     CallRecordJson,
@@ -22,6 +23,7 @@ from signals.services.record import (
     OutcomeJson,
     RowJson,
     Side,
+    public_calls,
 )
 
 SIDES = {Side.ALL: "All calls", Side.BUY: "BUY", Side.SELL: "SELL: move avoided"}
@@ -133,6 +135,44 @@ def difference(summary: Summary) -> float | None:
     if summary.mean is None or summary.hold_mean is None:
         return None
     return summary.mean - summary.hold_mean
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """When the first call of a record is scored after one horizon; `query` leads to the record of that horizon."""
+
+    label: str
+    query: str
+    at: int
+    is_chosen: bool
+    is_over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """How a record begins that has nothing scored yet: its first public call, and its dates, the shortest horizon first."""
+
+    published_at: int
+    dues: list[Due]
+
+
+def beginning(choice: Choice, at: datetime) -> Beginning | None:
+    """The beginning of the record that is asked for, or None before its first call is public."""
+    calls = public_calls(at=at)
+    if choice.side is not Side.ALL:
+        calls = calls.filter(signal=choice.side.upper())
+    first = calls.order_by("candle_closed_at").values_list("published_at", flat=True).first()
+    if first is None:
+        return None
+    entry = first.replace(second=0, microsecond=0) + timedelta(minutes=1)  # as signals.services.scoring has it
+    dates = {one: entry + timedelta(minutes=one) for one in Horizon}
+    return Beginning(
+        to_ms(first),
+        [
+            Due(one.label, choice.query(horizon=one), to_ms(due), one is choice.horizon, due <= at)
+            for one, due in dates.items()
+        ],
+    )
 
 
 def record_lines(by: Grouping, rows: Sequence[RowJson]) -> list[Line]:

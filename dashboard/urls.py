@@ -4,12 +4,13 @@ from django.urls import path
 
 from dashboard.api import record as record_api
 from dashboard.api import signals as signals_api
-from dashboard.views import record, signals
+from dashboard.views import icon, record, signals
 
 app_name = "dashboard"
 # Tickers are paths, because symbols of other exchanges have a slash (BTC/USDT): what ends in a name comes first.
 urlpatterns = [
     path("", signals.show_signals, name="show-signals"),
+    path("favicon.ico", icon.show_icon, name="show-icon"),
     path("following/", signals.edit_following, name="edit-following"),
     path("following/default/", signals.choose_default, name="follow-default"),
     path("api/matrix/", signals_api.get_matrix, name="get-matrix"),

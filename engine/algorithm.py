@@ -23,8 +23,10 @@ class Algorithm:
       first one is the value (`value_label`), which explains the signals.
     - `rule(candles, lines, parameters)`: entries and exits, two boolean arrays of the lines' shape. An element may
       depend on its own candle and the last few before it, such as the last that was not tied: it is shown the newest 100
-      at most (engine.evaluate.RULE_SPAN). Time is the last axis: a sweep asks for many tickers at once, and then every
-      array has a leading axis of them, so nothing may be taken along the first (no np.roll, no len).
+      at most (engine.evaluate.RULE_SPAN). Time is the last axis: a verdict is asked of many tickers at once, and then
+      every array has a leading axis of them, so nothing may be taken along the first (no np.roll, no len).
+    - `takes_many`: `lines` may be given many tickers at once, too, time being the last axis. For lines that a loop of
+      their own follows through time: one ticker after the other is quicker for TA-Lib's.
     - `lookback(parameters)`: candles a verdict needs, its own included, so that older ones change nothing above 1e-9.
     - `ordered`: groups of parameter names whose values must grow from left to right, such as (("fast", "slow"),).
     - `version`: to be raised whenever the same candles and parameters may give another verdict.
@@ -40,6 +42,7 @@ class Algorithm:
     lines: Callable[[Candles, Parameters], Lines]
     rule: Callable[[Candles, Lines, Parameters], tuple[Bools, Bools]]
     ordered: tuple[tuple[str, ...], ...] = ()
+    takes_many: bool = False
 
     def __post_init__(self) -> None:
         if not ID_PATTERN.fullmatch(self.id):

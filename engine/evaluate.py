@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.algorithm import Algorithm, Lines
-from engine.candles import Candles
+from engine.candles import Candles, stack
 from engine.compare import Bools
 from engine.parameters import Parameters
 from engine.ta import talib
@@ -22,6 +23,9 @@ from engine.ta import talib
 MAX_REASON = 80
 # A rule sees the last so many candles of its lines: what it decides rests on the last few (engine.lookback.TIES).
 RULE_SPAN = 100
+# From so many windows on, an algorithm that can is asked for the lines of all at once: a step over all of them costs numpy
+# what it costs for one.
+MANY = 12
 
 Int8s = npt.NDArray[np.int8]
 
@@ -71,20 +75,24 @@ class Window:
 
 
 class Panel:
-    """Windows of one timeframe and length, of one ticker or many, to be judged together."""
+    """The windows of `lookback` candles that end before an index of their series (fewer where the series starts later).
 
-    def __init__(self, windows: Sequence[Window]) -> None:
-        self.windows = windows
-        self.sound = [window for window in windows if not window.fault]
-        self._candles: Candles | None = None
+    They are of one timeframe, of one ticker or many, and judged together. `sound` are those without a fault, `stacked`
+    their candles, `seen` what a rule sees of these (None where there are none).
+    """
 
-    @property
-    def candles(self) -> Candles:
-        """What a rule sees of the sound windows: stacked, or just that of the only one."""
-        if self._candles is None:
-            seen = [window.candles.window(len(window.candles), RULE_SPAN) for window in self.sound]
-            self._candles = seen[0] if len(seen) == 1 else Candles.stacked(seen)
-        return self._candles
+    def __init__(self, ends: Sequence[tuple[Candles, int]], lookback: int) -> None:
+        parts = [candles.window(end, lookback) for candles, end in ends]
+        stacked = Candles.stacked(parts) if min(map(len, parts), default=0) == lookback else None
+        if stacked is not None and len(parts) > 1 and _are_sound(stacked):  # the usual case: looked at all together
+            self.windows = [_window(part, "") for part in parts]
+        else:
+            self.windows = [_window(part, _fault(part, lookback)) for part in parts]
+        self.sound = [window for window in self.windows if not window.fault]
+        if len(self.sound) != len(parts):
+            stacked = Candles.stacked([window.candles for window in self.sound]) if self.sound else None
+        self.stacked = stacked
+        self.seen = None if stacked is None else _newest(stacked, RULE_SPAN)
 
 
 class Panels:
@@ -94,19 +102,24 @@ class Panels:
         self._made: dict[tuple[int, tuple[tuple[Candles, int], ...]], Panel] = {}
 
     def get(self, ends: Sequence[tuple[Candles, int]], lookback: int) -> Panel:
-        """The windows of `lookback` candles that end before an index of their series, for each (series, index)."""
+        """The panel of these (series, index) pairs."""
         key = lookback, tuple(ends)
         if key not in self._made:
-            self._made[key] = Panel([window_before(candles, end, lookback) for candles, end in ends])
+            self._made[key] = Panel(ends, lookback)
         return self._made[key]
 
 
-def window_before(candles: Candles, end: int, lookback: int) -> Window:
-    """The `lookback` candles before index `end` (fewer where the series starts later), checked and hashed."""
-    part = candles.window(end, lookback)
+def _window(part: Candles, fault: str) -> Window:
     newest = float(part.open_time[-1]) if len(part) else math.nan
     closed_at_ms = int(newest) + part.length_ms if math.isfinite(newest) else None
-    return Window(part, part.digest(), _fault(part, lookback), closed_at_ms)
+    return Window(part, part.digest(), fault, closed_at_ms)
+
+
+def _newest(stacked: Candles, count: int) -> Candles:
+    """The last candles of each ticker, side by side: what rules look at should fit the processor's cache."""
+    if stacked.close.shape[-1] <= count:
+        return stacked
+    return Candles(stacked.timeframe, *(np.ascontiguousarray(column[:, -count:]) for column in stacked.columns))
 
 
 def verdict(algorithm: Algorithm, parameters: Parameters, candles: Candles, end: int | None = None) -> Verdict:
@@ -122,42 +135,55 @@ def verdict(algorithm: Algorithm, parameters: Parameters, candles: Candles, end:
         end = len(candles)
     elif not 0 <= end <= len(candles):
         raise IndexError(f"there is no candle before index {end}: the series has {len(candles)}")
-    return verdicts(algorithm, parameters, Panel([window_before(candles, end, algorithm.lookback(parameters))]))[0]
+    return verdicts(algorithm, parameters, Panel([(candles, end)], algorithm.lookback(parameters)))[0]
 
 
 def verdicts(algorithm: Algorithm, parameters: Parameters, panel: Panel) -> list[Verdict]:
-    """`verdict` for each window of the panel, in its order: the lines one by one, the rule on all at once.
+    """`verdict` for each window of the panel, in its order.
 
     The windows must be as long as the algorithm's look-back. What the algorithm raises on any of them goes through.
     """
-    judged = iter(_judge(algorithm, parameters, panel) if panel.sound else ())
+    if panel.stacked is None or panel.seen is None:
+        return [_unable(window, window.fault) for window in panel.windows]
+    lines = _lines(algorithm, parameters, panel.sound, panel.stacked)
+    entries, exits = _signals(algorithm, parameters, panel.seen, lines)
+    last = [array[:, -1].tolist() for array in (entries, exits, lines[0], panel.seen.close)]
+    judged = map(partial(_judged, algorithm), panel.sound, *last)
+    if len(panel.sound) == len(panel.windows):
+        return list(judged)
     return [_unable(window, window.fault) if window.fault else next(judged) for window in panel.windows]
 
 
-def _judge(algorithm: Algorithm, parameters: Parameters, panel: Panel) -> list[Verdict]:
-    """The verdicts on the sound windows."""
-    each = [_lines(algorithm, parameters, window.candles) for window in panel.sound]
-    lines = each[0] if len(each) == 1 else tuple(np.array(line) for line in zip(*each, strict=True))
-    entries, exits = _signals(algorithm, parameters, panel.candles, lines)
-    found = entries, exits, lines[0], panel.candles.close
-    last = [[array[-1].item()] for array in found] if len(each) == 1 else [array[:, -1].tolist() for array in found]
-    return [_judged(algorithm, window, *values) for window, *values in zip(panel.sound, *last, strict=True)]
+def _lines(algorithm: Algorithm, parameters: Parameters, windows: Sequence[Window], stacked: Candles) -> Lines:
+    """What the rule sees of the lines: the last candles of each window's, stacked."""
+    if algorithm.takes_many and len(windows) >= MANY:
+        lines = algorithm.lines(stacked, parameters)
+        _check(algorithm, lines, stacked)
+        return tuple(line[:, -RULE_SPAN:] for line in lines)
+    each = []
+    for window in windows:
+        lines = algorithm.lines(window.candles, parameters)
+        _check(algorithm, lines, window.candles)
+        each.append([line[-RULE_SPAN:] for line in lines])
+    return tuple(stack(line) for line in zip(*each, strict=True))
 
 
-def _lines(algorithm: Algorithm, parameters: Parameters, candles: Candles) -> Lines:
-    """What the rule sees of the lines."""
-    lines = algorithm.lines(candles, parameters)
+def _check(algorithm: Algorithm, lines: Lines, candles: Candles) -> None:
     for line in lines:
         if line.shape != candles.close.shape:
-            raise SignalShapeError(f"{algorithm.id} gave a line of {len(line)} values for {len(candles)} candles")
-    return tuple([line[-RULE_SPAN:] for line in lines])
+            raise SignalShapeError(
+                f"{algorithm.id} gave a line of {line.shape[-1]} values for {candles.close.shape[-1]} candles"
+            )
 
 
 def _judged(algorithm: Algorithm, window: Window, is_entry: bool, is_exit: bool, value: float, price: float) -> Verdict:
-    if not (is_entry or is_exit) and not math.isfinite(value):
+    is_defined = math.isfinite(value)
+    if not (is_entry or is_exit or is_defined):
         return _unable(window, f"{algorithm.value_label[:40]} is undefined: too little movement or volume")
     signal = Signal.BUY if is_entry else Signal.SELL if is_exit else Signal.DO_NOTHING
-    return Verdict(signal, is_entry, is_exit, _finite(value), price, "", window.closed_at_ms, window.digest)
+    return Verdict(
+        signal, is_entry, is_exit, value if is_defined else None, price, "", window.closed_at_ms, window.digest
+    )
 
 
 def series(algorithm: Algorithm, parameters: Parameters, candles: Candles) -> Int8s:
@@ -203,6 +229,17 @@ def _unable(window: Window, reason: str) -> Verdict:
         candle_closed_at_ms=window.closed_at_ms,
         candles_digest=window.digest,
     )
+
+
+def _are_sound(stacked: Candles) -> bool:
+    """Whether verdicts can be computed on all of these windows: `_fault` finds nothing in any."""
+    squares = sum(np.vecdot(column, column) for column in stacked.columns)
+    if not np.isfinite(squares).all():
+        return False
+    lowest, highest = np.minimum.reduce(stacked.low, axis=-1), np.maximum.reduce(stacked.high, axis=-1)
+    moves = (highest != lowest) | (stacked.close.shape[-1] == 1)
+    steps = stacked.open_time[:, 1:] - stacked.open_time[:, :-1]
+    return bool(((lowest > 0) & moves).all() and (steps == stacked.length_ms).all())
 
 
 def _fault(candles: Candles, lookback: int) -> str:

@@ -135,16 +135,24 @@ def supertrend(
 ) -> tuple[Float64s, Float64s]:
     """Supertrend (Seban): the line, and the trend: 1 up, -1 down, NaN before index `start` (at least `period`).
 
+    Of one ticker or of many: time is the last axis.
+
     Bands stand `multiplier` ATRs around the middle of a candle. The lower one only rises and the upper one only falls
     until the close breaks them; the trend turns down below the lower and up above the upper band, and the line is the
     band that the trend has not broken. A close within the tolerance of a band does not break it.
     """
-    width = multiplier * atr(high, low, close, period)
+    if close.ndim == 1:
+        width = multiplier * atr(high, low, close, period)
+    else:
+        width = multiplier * np.array([atr(*columns, period) for columns in zip(high, low, close, strict=True)])
     middle = (high + low) / 2
-    line, trend = np.full(len(close), np.nan), np.full(len(close), np.nan)
-    if len(close) > start:
-        lowers, uppers, closes = (middle - width)[start:], (middle + width)[start:], close[start:]
-        line[start:], trend[start:] = _follow_bands(lowers.tolist(), uppers.tolist(), closes.tolist())
+    line, trend = np.full(close.shape, np.nan), np.full(close.shape, np.nan)
+    if close.shape[-1] > start:
+        lowers, uppers, closes = ((column[..., start:]) for column in (middle - width, middle + width, close))
+        if close.ndim == 1:
+            line[start:], trend[start:] = _follow_bands(lowers.tolist(), uppers.tolist(), closes.tolist())
+        else:
+            line[:, start:], trend[:, start:] = _follow_bands_of_many(lowers, uppers, closes)
     return line, trend
 
 
@@ -167,6 +175,31 @@ def _follow_bands(lowers: list[float], uppers: list[float], closes: list[float])
         trends.append(trend)
         before = close
     return lines, trends
+
+
+def _follow_bands_of_many(lowers: Float64s, uppers: Float64s, closes: Float64s) -> tuple[Float64s, Float64s]:
+    """The same for (tickers, candles) arrays, all tickers a step at a time. A test holds the two to the same bits."""
+    # The upper band, its sign turned, is a lower band of the turned prices: it only rises until the price falls below.
+    given = np.ascontiguousarray(np.stack([lowers, -uppers]).transpose(2, 0, 1))
+    price = np.ascontiguousarray(np.stack([closes, -closes]).transpose(2, 0, 1))
+    bands = np.empty_like(given)
+    is_broken = np.empty(given.shape[1:], dtype=np.bool_)
+    band, before = given[0], price[0]
+    for step, price_now in zip(range(len(given)), price, strict=True):
+        renewed = given[step]
+        np.less(before, band, out=is_broken)
+        band = np.maximum(renewed, band, out=bands[step])
+        np.copyto(band, renewed, where=is_broken)
+        before = price_now
+    lower, upper = bands[:, 0], -bands[:, 1]
+    stays_up = price[:, 0] >= lower * UNDER
+    turns_up = price[:, 0] > upper * OVER
+    is_up = np.empty_like(stays_up)
+    up = np.ones(len(lowers), dtype=np.bool_)
+    for step in range(len(given)):
+        up = np.where(up, stays_up[step], turns_up[step])
+        is_up[step] = up
+    return np.where(is_up, lower, upper).T, np.where(is_up, 1.0, -1.0).T
 
 
 def shifted(values: Float64s, by: int) -> Float64s:

@@ -52,12 +52,10 @@ class LiveConsumer(AsyncWebsocketConsumer, ABC):
     give_up_after: ClassVar[float] = GIVE_UP_AFTER  # seconds a reader may take for one frame
 
     @abstractmethod
-    async def groups_for(self, user: AbstractBaseUser) -> list[str]:
-        """Every group the user is joined to from the start, his own included. One query."""
-
-    @abstractmethod
-    async def most_sockets(self, user: AbstractBaseUser) -> int:
-        """How many sockets the user may have open in one web process."""
+    async def may_join(self, user: AbstractBaseUser) -> tuple[int, Sequence[str]]:
+        """How many sockets the user may have open in one web process, and every group a socket is joined to from the start,
+        the user's own included.
+        """
 
     @abstractmethod
     async def can_join(self, user: AbstractBaseUser, pairs: Sequence[Pair]) -> list[RefusedPair]:
@@ -109,12 +107,13 @@ class LiveConsumer(AsyncWebsocketConsumer, ABC):
         if user is None or not user.is_authenticated:
             await self.close(CLOSE_UNAUTHENTICATED)
             return
-        if self._layer.count(user_group(user.pk)) >= await self.most_sockets(user):
+        most, groups = await self.may_join(user)
+        if self._layer.count(user_group(user.pk)) >= most:
             await self.close(CLOSE_TOO_MANY, "too many open pages")
             return
         self._user = user
         self._layer.attach(self.channel_name, self._socket)
-        for group in await self.groups_for(user):
+        for group in groups:
             await self._layer.group_add(group, self.channel_name)
         await self._greet(user)
         self._rights = asyncio.create_task(self._watch_rights(user))

@@ -18,8 +18,7 @@ Delivery = tuple[str, ServerFrame]
 """A group and the frame it gets."""
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedFrame:
+class EncodedFrame(msgspec.Struct, frozen=True, gc=False):  # no circle goes through it
     """One frame of one group, ready for `send`."""
 
     type: str
@@ -77,8 +76,13 @@ def encode(group: str, frame: ServerFrame) -> EncodedFrame:
 def identity_of(group: str, frame: ServerFrame) -> int | None:
     """What its EncodedFrame's would be, without encoding it; None also where that is not known so cheaply."""
     if frame["type"] == "signal":
-        return hash(_key_of_signal(group, frame["configuration"], frame["ticker"], frame["closed_at"]))
+        return identity_of_signal(group, frame["configuration"], frame["ticker"], frame["closed_at"])
     return None
+
+
+def identity_of_signal(group: str, configuration: int, ticker: str, closed_at: int) -> int:
+    """The identity of the frame of this verdict, without the frame."""
+    return hash(_key_of_signal(group, configuration, ticker, closed_at))
 
 
 def _key_of_signal(group: str, configuration: int, ticker: str, closed_at: int) -> tuple[Hashable, int]:
@@ -109,18 +113,16 @@ def encode_batches(deliveries: Sequence[Delivery], *, limit: int = BATCH_BYTES) 
 
     Each starts with the instant it was made, in an entry of its own.
     """
-    batch = [_stamp()]
-    size = len(batch[0]) + 1
-    for delivery in deliveries:
-        encoded = msgspec.json.encode(delivery)
-        if len(batch) > 1 and size + len(encoded) > limit:
-            yield b"[" + b",".join(batch) + b"]"
-            batch = [_stamp()]
-            size = len(batch[0]) + 1
-        batch.append(encoded)
-        size += len(encoded) + 1
-    if len(batch) > 1:
-        yield b"[" + b",".join(batch) + b"]"
+    if not deliveries:
+        return
+    stamp = _NOBODY, _Published(time.time_ns() // 1000)
+    encoded = msgspec.json.encode([stamp, *deliveries])
+    if len(encoded) <= limit or len(deliveries) == 1:
+        yield encoded
+        return
+    middle = len(deliveries) // 2
+    yield from encode_batches(deliveries[:middle], limit=limit)
+    yield from encode_batches(deliveries[middle:], limit=limit)
 
 
 def decode_batch(data: bytes) -> Batch:
@@ -129,7 +131,3 @@ def decode_batch(data: bytes) -> Batch:
     if not frames or frames[0][0] != _NOBODY:
         return Batch(None, frames)
     return Batch(_published.decode(frames[0][1]).at / 1e6, frames[1:])
-
-
-def _stamp() -> bytes:
-    return msgspec.json.encode((_NOBODY, _Published(time.time_ns() // 1000)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import KeysView
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -65,6 +66,9 @@ class Table:
     def groups_of(self, channel: str) -> frozenset[str]:
         return frozenset(self._joined.get(channel, ()))
 
+    def joined(self) -> KeysView[str]:
+        return self._members.keys()
+
     def count(self, group: str) -> int:
         return len(self._members.get(group, ()))
 
@@ -110,6 +114,10 @@ class LiveChannelLayer(RedisPubSubChannelLayer):  # type: ignore[misc] # channel
     def groups_of(self, channel: str) -> frozenset[str]:
         """The live groups this channel's socket is joined to."""
         return self.table.groups_of(channel)
+
+    def joined(self) -> KeysView[str]:
+        """The groups that sockets of this event loop are in: those of the moment at which it is looked into."""
+        return self.table.joined()
 
     def count(self, group: str) -> int:
         """How many sockets of this event loop are members of the group."""

@@ -71,7 +71,12 @@ def _keep_connection() -> None:
 
 
 def _spare_collections() -> None:
-    """What is loaded by now stays for good: no collection need ever look at it again. And they come less often."""
+    """What is loaded by now stays for good: no collection need ever look at it again. And they come less often.
+
+    But they come: a socket that is gone is garbage in circles, and old by then. Asked for again after the freeze, because
+    a full collection waits until what is new is a quarter of what the last one has seen.
+    """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    gc.collect()
+    gc.set_threshold(10_000, 2, 2)

@@ -121,7 +121,7 @@ class RefusedPair(TypedDict):
 
 
 class SubscribedFrame(TypedDict):
-    """Answer to subscribe and unsubscribe."""
+    """Answer to subscribe and unsubscribe: from now on. What was written before is in the page's data."""
 
     type: Literal["subscribed"]
     v: Literal[1]

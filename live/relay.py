@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, KeysView, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeVar, cast
@@ -19,14 +19,10 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from live.counters import counters
-from live.frames import Delivery, EncodedFrame, decode_batch, encode, identity_of, read
-from live.groups import is_of_pair, is_private
+from live.frames import Delivery, EncodedFrame, decode_batch, encode, identity_of, identity_of_signal, read
+from live.groups import MARKET_GROUP, is_private
 from live.layer import LiveChannelLayer
 from live.publish import CHANNEL
-
-Cursor = TypeVar("Cursor")
-CatchUp = Callable[[Cursor | None], Awaitable[tuple[Sequence[Delivery], Cursor]]]
-"""What was written since the cursor, in order, and the next cursor. None, at first, means: from now on."""
 
 _TIMEOUT: Final = 5.0  # seconds, for connecting and for any answer of Redis
 _SHORTEST_PAUSE: Final = 0.1
@@ -65,6 +61,33 @@ class Delivered:
             self._turned_at = time.monotonic()
         self._recent.add(identity)
         return True
+
+
+class Wanted:
+    """What the sockets of this process have not been told yet. May be asked from any thread.
+
+    It is asked after the question what was written, never before: who joins a group later than that asks Postgres by
+    himself, and finds there what is left out here.
+    """
+
+    def __init__(self, joined: KeysView[str], delivered: Delivered) -> None:
+        self._joined = joined
+        self._delivered = delivered
+
+    def groups(self) -> frozenset[str]:
+        """The groups that somebody here is in."""
+        return frozenset(self._joined)  # one step, for the event loop too, which changes them meanwhile
+
+    def lacks(self, group: str, configuration: int, ticker: str, closed_at: int) -> bool:
+        """Whether this verdict (closed_at in ms) was not delivered to the group. Where it errs, it says yes."""
+        return identity_of_signal(group, configuration, ticker, closed_at) not in self._delivered
+
+
+Cursor = TypeVar("Cursor")
+CatchUp = Callable[[Cursor | None, Wanted], Awaitable[tuple[Sequence[Delivery], Cursor]]]
+"""What was written since the cursor, in order, and the next cursor. None, at first, means: from now on.
+
+What is not wanted may be left out; what is given nevertheless is given in vain."""
 
 
 class Relay(Generic[Cursor]):
@@ -110,7 +133,11 @@ class Relay(Generic[Cursor]):
             # Reconnecting is ours, so that each new connection is followed by a look into Postgres. So are the time-outs:
             # redis-py's own is an asyncio.wait_for, which on Python 3.11 may swallow the cancellation that ends us.
             client = Redis.from_url(
-                self._url, socket_timeout=None, socket_connect_timeout=_TIMEOUT, retry=Retry(NoBackoff(), 0)
+                self._url,
+                socket_timeout=None,
+                socket_connect_timeout=_TIMEOUT,
+                retry=Retry(NoBackoff(), 0),
+                protocol=2,  # with 3, redis-py makes a text of every batch for a line of its log that nobody reads
             )
             closing.push_async_callback(client.aclose)
             pubsub = client.pubsub()
@@ -145,9 +172,11 @@ class Relay(Generic[Cursor]):
             return
         if batch.published_at is not None:
             counters.lag_seconds = max(0.0, time.time() - batch.published_at)
+        joined = self._layer.joined()
         turn_ends = time.monotonic() + _TURN
         for group, encoded in batch.frames:
-            if self._is_nobodys(group):
+            # In one web process of many, most are nobody's. Who joins later asks Postgres what there was.
+            if group not in joined and group != MARKET_GROUP:
                 continue
             try:
                 frame = read(group, encoded)
@@ -179,9 +208,10 @@ class Relay(Generic[Cursor]):
 
     async def _refill(self) -> None:
         cursor: Cursor | None = None
+        wanted = Wanted(self._layer.joined(), self._delivered)
         while True:
             try:
-                deliveries, cursor = await self._catch_up(cursor)
+                deliveries, cursor = await self._catch_up(cursor, wanted)
             except Exception:
                 counters.refill_failures += 1
                 logger.exception("the relay could not ask for what it missed; it asks again")
@@ -191,21 +221,18 @@ class Relay(Generic[Cursor]):
             await self._next_look()
 
     async def _deliver_refill(self, deliveries: Sequence[Delivery]) -> None:
+        joined = self._layer.joined()
         turn_ends = time.monotonic() + _TURN
         for group, frame in deliveries:
-            if self._is_nobodys(group):
+            if group not in joined and group != MARKET_GROUP:
                 continue
             if identity_of(group, frame) in self._delivered:
-                counters.repeated += 1  # as nearly all are: known before they are encoded
+                counters.repeated += 1
             elif self._deliver(group, encode(group, frame)):
                 counters.refilled += 1
             if time.monotonic() > turn_ends:
                 await asyncio.sleep(0)
                 turn_ends = time.monotonic() + _TURN
-
-    def _is_nobodys(self, group: str) -> bool:
-        """Nobody here is in the group: in one web process of many, most. Who joins later asks Postgres what there was."""
-        return is_of_pair(group) and not self._layer.count(group)
 
     async def _next_look(self) -> None:
         """Waits for the next tick, or for a reason to look before it: a new connection to Redis, a closed sweep."""

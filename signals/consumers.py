@@ -6,14 +6,14 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import ParamSpec, TypeVar, cast
+from typing import NamedTuple, ParamSpec, TypeVar, cast
 
 import django.db
 from channels.db import database_sync_to_async
 from django.contrib.auth.base_user import AbstractBaseUser
 
 from accounts.models import User
-from billing.entitlements import entitlements
+from billing.entitlements import entitlements_of_each
 from live.auth import new_session, user_of
 from live.consumers import LiveConsumer
 from live.lifespan import urgent_threads
@@ -33,6 +33,14 @@ logger = logging.getLogger(__name__)
 STAMP_HOLDS_FOR = 900.0
 
 
+class Entry(NamedTuple):
+    """What a socket is let in with."""
+
+    stamp: str | None  # of everything the rest follows from; None: not known
+    sockets: int  # that the user may have open
+    groups: Sequence[str]
+
+
 class NotificationConsumer(LiveConsumer):
     """Signals of the pairs a user follows, the user's premium results, and what concerns the user alone."""
 
@@ -40,14 +48,11 @@ class NotificationConsumer(LiveConsumer):
     _stamp: str | None = None
     _stamp_ends_at = 0.0
 
-    async def most_sockets(self, user: AbstractBaseUser) -> int:
-        allowed = await _in_thread(entitlements)(cast("User", user), now=datetime.now(UTC))
-        return allowed.sockets
-
-    async def groups_for(self, user: AbstractBaseUser) -> list[str]:
-        # Before the groups: what changes between the two is noticed at the next check.
-        self._stamp, self._stamp_ends_at = await _stamps.ask(self._owner(user)), time.monotonic() + STAMP_HOLDS_FOR
-        return await _in_thread(delivery.groups_of)(user=cast("User", user), now=datetime.now(UTC))
+    async def may_join(self, user: AbstractBaseUser) -> tuple[int, Sequence[str]]:
+        entry = await _entries.ask(self._owner(user))
+        assert entry is not None  # all are answered, or none
+        self._stamp, self._stamp_ends_at = entry.stamp, time.monotonic() + STAMP_HOLDS_FOR
+        return entry.sockets, entry.groups
 
     async def can_join(self, user: AbstractBaseUser, pairs: Sequence[Pair]) -> list[RefusedPair]:
         self._stamp = None  # what is joined now is checked whole once
@@ -95,4 +100,19 @@ async def _find_stamps(owners: Sequence[SocketOwner]) -> Mapping[SocketOwner, st
         return {}
 
 
+async def _find_entries(owners: Sequence[SocketOwner]) -> Mapping[SocketOwner, Entry]:
+    # Before the groups: what changes between the two is noticed at the next check.
+    stamps = await _find_stamps(owners)
+    return await _in_thread(_entries_of)(owners, stamps, now=datetime.now(UTC))
+
+
+def _entries_of(
+    owners: Sequence[SocketOwner], stamps: Mapping[SocketOwner, str], *, now: datetime
+) -> dict[SocketOwner, Entry]:
+    allowed = entitlements_of_each(user_ids={user_id for _, user_id in owners}, now=now)
+    groups = delivery.groups_of_each(allowed=allowed)
+    return {owner: Entry(stamps.get(owner), allowed[owner[1]].sockets, groups[owner[1]]) for owner in owners}
+
+
 _stamps: Together[SocketOwner, str] = Together(_find_stamps)
+_entries: Together[SocketOwner, Entry] = Together(_find_entries)

@@ -44,7 +44,7 @@ READINESS_POLL = 0.05  # seconds
 # Late slots that one look sends: twenty at once would stand in front of the present one.
 LATE_AT_ONCE = 4
 # So many go to the broker in one round trip, and are worked on while the next ones are made.
-MESSAGES_AT_ONCE = 100
+MESSAGES_AT_ONCE = 20
 
 
 @shared_task(bind=True)

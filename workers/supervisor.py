@@ -11,7 +11,9 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import re
 import secrets
+import shlex
 import socket
 import subprocess
 import sys
@@ -37,6 +39,9 @@ PORTS = {
 }
 # The variable that says a store runs elsewhere, and the port that is not needed then.
 STORES = {"DATABASE_URL": "POSTGRES_PORT", "BROKER_URL": "BROKER_PORT", "LIVE_URL": "LIVE_PORT"}
+EXCHANGES = ("simulated", "binance")
+# Variables whose values are not for a screen, by their names; those of other people's servers may hold a password too.
+_HIDDEN = re.compile(r"SECRET|PASSWORD|TOKEN|AUTH|DSN|_URL")
 # Tasks it remembers: its memory grows until it has so many. Its own default, 10,000, is 30 MB more.
 FLOWER_KEEPS = "--max-tasks=2000"
 # The category must be one of Python's own: at an interpreter's start no other can be imported.
@@ -47,6 +52,13 @@ class CannotStart(Exception):
     """Something about this machine or its variables must be changed first. The message says what."""
 
 
+def check_exchange(given: Mapping[str, str]) -> None:
+    """Raises CannotStart where EXCHANGE is none that we know."""
+    name = given.get("EXCHANGE") or EXCHANGES[0]
+    if name not in EXCHANGES:
+        raise CannotStart(f"EXCHANGE={name} is no exchange we know. Choose {' or '.join(EXCHANGES)}.")
+
+
 def ports(given: Mapping[str, str]) -> dict[str, int]:
     """The port of everything that will run here, each free now. Raises CannotStart, naming all that are taken."""
     wanted = dict(PORTS)
@@ -55,11 +67,12 @@ def ports(given: Mapping[str, str]) -> dict[str, int]:
             del wanted[variable]
     if (given.get("EXCHANGE") or "simulated") != "simulated":
         del wanted["SIMULATOR_PORT"]
+    texts = {variable: given.get(variable) or str(default) for variable, (_, default) in wanted.items()}
+    spoken_for = {int(text) for text in texts.values() if text.isdecimal()}
     chosen: dict[str, int] = {}
     moved: dict[str, int] = {}
     problems = []
-    for variable, (what, default) in wanted.items():
-        text = given.get(variable) or str(default)
+    for variable, text in texts.items():
         if not text.isdecimal() or not 0 < int(text) < 65536:
             problems.append(f"{variable}={text} is not a port.")
             continue
@@ -69,14 +82,25 @@ def ports(given: Mapping[str, str]) -> dict[str, int]:
         if twins:
             problems.append(f"Port {port} is both {twins[0]} and {variable}. Choose another for one of them.")
         elif _is_taken(port):
-            problems.append(f"Port {port}, for {what}, is taken. {variable} moves it.")
-            taken = {*chosen.values(), *moved.values(), *(default for _, default in wanted.values())}
+            problems.append(f"Port {port}, for {wanted[variable][0]}, is taken. {variable} moves it.")
+            taken = spoken_for | set(moved.values())
             moved[variable] = next(free for free in range(port + 1, 65536) if free not in taken and not _is_taken(free))
     if moved:
-        problems.append(f"Free now: {' '.join(f'{name}={port}' for name, port in moved.items())} make run")
+        problems.append(f"Free now: {_with_ports(given, moved)}")
     if problems:
         raise CannotStart("\n".join(problems))
     return chosen
+
+
+def _with_ports(given: Mapping[str, str], moved: Mapping[str, int]) -> str:
+    """The command that was given, with these ports: all of our variables again, but secrets, which are only named."""
+    known = re.findall(r"^([A-Z_]+)=", (CHECKOUT / ".env.example").read_text(), re.MULTILINE)
+    others = [name for name in known if given.get(name) and name not in moved]
+    hidden = [name for name in others if _HIDDEN.search(name)]
+    words = [f"{name}={shlex.quote(given[name])}" for name in others if name not in hidden]
+    words += [f"{name}={port}" for name, port in moved.items()]
+    secret = f"   (and {', '.join(hidden)} as before)" if hidden else ""
+    return f"{' '.join(words)} make run{secret}"
 
 
 def _is_taken(port: int) -> bool:
@@ -260,6 +284,7 @@ def demo_people(log: Path) -> list[str]:
 
 def run(given: Mapping[str, str]) -> None:
     """Starts everything and keeps it running until it is asked to end: then raises StopRequested."""
+    check_exchange(given)
     with Supervisor(RUN) as supervisor:
         chosen = ports(given)
         kept = read_env(RUN / "env")

@@ -40,6 +40,8 @@ class ConfigurationJson(TypedDict):
     timeframe: str
     version: int
     parameters: dict[str, Any]
+    is_own: bool  # not of the central feed
+    tickers: list[int] | None  # ids of those it runs on; None: on all that the page shows
 
 
 class CallJson(TypedDict):
@@ -113,7 +115,7 @@ def get_matrix(request: HttpRequest) -> HttpResponse:
             plan=allowed.plan.label,
             hidden_configurations=following.hidden_configurations,
             hidden_tickers=following.hidden_tickers,
-            configurations=[_configuration(one) for one in following.configurations],
+            configurations=[_configuration(one, following) for one in following.configurations],
             tickers=[(ticker.pk, ticker.symbol, float(ticker.tick_size)) for ticker in following.tickers],
             cells=_cells(following),
             sweep=closed_frame(feed.sweep) if feed.sweep else None,
@@ -147,7 +149,8 @@ def list_calls(request: HttpRequest) -> HttpResponse:
     return answer({"calls": _calls(cast("User", request.user), wanted)})
 
 
-def _configuration(configuration: Configuration) -> ConfigurationJson:
+def _configuration(configuration: Configuration, following: Following) -> ConfigurationJson:
+    runs_on = following.pairs[configuration.pk]
     return ConfigurationJson(
         id=configuration.pk,
         algorithm=configuration.algorithm_id,
@@ -156,6 +159,8 @@ def _configuration(configuration: Configuration) -> ConfigurationJson:
         timeframe=configuration.timeframe,
         version=configuration.version,
         parameters=configuration.parameters,
+        is_own=configuration.pk not in following.central_ids,
+        tickers=sorted(runs_on) if len(runs_on) < len(following.tickers) else None,
     )
 
 

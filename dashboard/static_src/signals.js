@@ -73,6 +73,7 @@ function take(reply) {
   feed = { sweep: reply.sweep, period: reply.period, nextSlot: reply.next_slot, market: reply.market };
   book = new Book(reply);
   chooseAlgorithms();
+  tellKey();
   chart.prepare(page);
   for (const element of [matrix, calls, chart]) element.show(book, now);
   arrange();
@@ -178,6 +179,10 @@ function tellPlan(reply) {
   if (reply.hidden_configurations) hidden.push(`${reply.hidden_configurations} algorithms`);
   const text = hidden.length ? `${hidden.join(" and ")} you follow are not shown on the ${reply.plan} plan.` : "";
   find("[data-plan-hides]").textContent = text;
+}
+
+function tellKey() {
+  find("[data-key-not-run]").hidden = !book.configurations.some((one) => book.placesOf(one.id));
 }
 
 function arrange() {

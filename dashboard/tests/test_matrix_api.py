@@ -45,6 +45,21 @@ def test_a_premium_user_sees_all_she_follows_and_her_own(
     assert own.pk in {configuration["id"] for configuration in matrix["configurations"]}
 
 
+def test_a_column_of_ones_own_says_so_and_on_which_tickers_it_runs(
+    client: Client, alice: User, own: Configuration, tickers: list[Ticker]
+) -> None:
+    preference = alice.algorithm_preferences.get(configuration=own)
+    preference.all_tickers = False
+    preference.save()
+    preference.tickers.set(tickers[4:6])
+
+    columns = {one["id"]: one for one in matrix_of(client, alice)["configurations"]}
+
+    assert (columns[own.pk]["is_own"], columns[own.pk]["tickers"]) == (True, [tickers[4].pk, tickers[5].pk])
+    others = [one for one in columns.values() if one["id"] != own.pk]
+    assert {(one["is_own"], one["tickers"]) for one in others} == {(False, None)}
+
+
 def test_a_free_user_sees_what_he_follows_and_no_more(
     client: Client, bob: User, central: list[Configuration], tickers: list[Ticker], verdicts: None
 ) -> None:

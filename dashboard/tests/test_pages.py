@@ -87,6 +87,13 @@ def test_the_administration_says_it_too(client: Client, oscar: User) -> None:
     assert "simulated market" in client.get("/admin/").content.decode()
 
 
+def test_the_address_that_browsers_ask_for_leads_to_the_icon(client: Client, db: None) -> None:
+    answer = client.get("/favicon.ico")
+
+    assert (answer.status_code, answer["Location"]) == (302, "/static/dashboard/favicon.svg")
+    assert "Cookie" not in answer.get("Vary", "")
+
+
 def test_the_signals_page_takes_no_post(client: Client, bob: User) -> None:
     client.force_login(bob)
 

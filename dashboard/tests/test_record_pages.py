@@ -9,6 +9,7 @@ from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import User
+from dashboard.numbers import minute
 from dashboard.tests.records import (
     FEW_CALLS,
     GOOD,
@@ -28,6 +29,7 @@ from dashboard.tests.records import (
 from engine.stats import Tally, summarise
 from market.models import Ticker
 from signals.models import Configuration, Horizon
+from signals.services.evaluation import to_ms
 from signals.services.record import Grouping, RecordJson, Side
 
 # --- Who sees it ------------------------------------------------------------------------------------------------------
@@ -224,10 +226,43 @@ def nothing_scored() -> RecordJson:
 def test_before_the_first_record_the_page_says_what_will_come(client: Client, db: None) -> None:
     page = read(client, "/record/?horizon=60")
 
-    assert "No call has been scored yet" in page
-    assert "is scored 1 h after its entry" in page
+    assert "No call has been scored after 1 h yet" in page
+    assert "is pending until its horizon is over. The first outcome is due 1 h after the first call. Outcomes" in page
     assert "No night has been replayed yet" in page
     assert "No day has been sealed yet" in page
+
+
+def test_before_the_first_outcome_the_page_says_when_it_is_due(
+    client: Client, rsi: Configuration, tickers: list[Ticker]
+) -> None:
+    first = call(rsi, tickers[0], lately(minutes=90))
+    call(rsi, tickers[1], lately(minutes=60))
+
+    page = client.get("/record/?side=buy").content.decode()
+
+    entry = lately(minutes=90) + timedelta(minutes=1)
+    due = [minute(to_ms(entry + timedelta(minutes=one))) for one in Horizon]
+    assert f"The first call here was published on {minute(to_ms(first.published_at))} UTC" in words(page)
+    assert f"After 1 h since {due[0]} UTC After 4 h {due[1]} UTC After 24 h {due[2]} UTC" in words(page)
+    assert '<a href="?horizon=60&amp;side=buy&amp;by=algorithm">After 1 h</a>' in page
+    assert "After 4 h</a>" not in page  # that is where we are
+
+
+def test_the_first_call_of_a_record_is_one_of_its_own_side(
+    client: Client, rsi: Configuration, tickers: list[Ticker]
+) -> None:
+    call(rsi, tickers[0], lately(minutes=90), signal="SELL")
+
+    assert "No call is public yet" in read(client, "/record/?side=buy")
+    assert "The first call here was published" in read(client, "/record/?side=sell")
+
+
+def test_a_call_that_is_not_public_yet_begins_nothing(
+    client: Client, rsi: Configuration, tickers: list[Ticker]
+) -> None:
+    call(rsi, tickers[0], lately(minutes=5))
+
+    assert "No call is public yet" in read(client, "/record/")
 
 
 def test_while_all_calls_are_pending_they_are_counted(client: Client, db: None) -> None:

@@ -24,6 +24,7 @@ from dashboard.plots import histogram, lines, month_bars
 from dashboard.record import (
     Choice,
     NoSuchRecord,
+    beginning,
     call_lines,
     difference,
     draw_rate,
@@ -34,6 +35,7 @@ from dashboard.record import (
 )
 from engine.stats import FEW
 from market import clock
+from signals.models import Horizon
 from signals.services.record import Grouping, RecordJson, RowJson, ledger, load_record, pair_calls, parity_nights
 
 CALLS = 200
@@ -62,7 +64,7 @@ def show_record(request: HttpRequest) -> HttpResponse:
         "ledger_address": request.build_absolute_uri(reverse("dashboard:get-ledger")),
         "day_address": days and request.build_absolute_uri(reverse("dashboard:get-ledger-day", args=[days[0].day])),
         "is_in_parts": bool(days) and days[0].calls > LEDGER_LINES,
-        **(_drawn(record) if record and record.total.scored else {}),
+        **(_drawn(record) if record and record.total.scored else _begun(choice)),
         **known_pairs(),
         **_menu(request),
     }
@@ -81,6 +83,11 @@ def _drawn(record: RecordJson) -> dict[str, Any]:
         "distribution": histogram(record.distribution),
         "by_month": month_bars(record.months),
     }
+
+
+def _begun(choice: Choice) -> dict[str, Any]:
+    """What is said of a record that has nothing scored yet."""
+    return {"beginning": beginning(choice, clock.now()), "shortest": Horizon(min(Horizon.values))}
 
 
 def _order(by: Grouping) -> str:

@@ -66,6 +66,7 @@ ALGORITHM = Algorithm(
         ),
     ),
     lookback=lookback,
+    takes_many=True,
     lines=lines,
     rule=rule,
 )

@@ -235,7 +235,7 @@ def test_what_an_algorithm_raises_goes_through() -> None:
 
 
 def test_signals_of_another_length_than_the_candles_are_refused() -> None:
-    short = algorithm_of(lambda candles, lines, parameters: (candles.close[1:] > 1, candles.close > 1), lookback=2)
+    short = algorithm_of(lambda candles, lines, parameters: (candles.close[..., 1:] > 1, candles.close > 1), lookback=2)
 
     with pytest.raises(SignalShapeError, match="own gave 1 entries, 2 exits and 2 values for 2 candles"):
         verdict(short, {}, candles_of(1.0, 2.0))
@@ -246,6 +246,15 @@ def test_lines_of_another_length_than_the_candles_are_refused() -> None:
 
     with pytest.raises(SignalShapeError, match="own gave a line of 0 values for 1 candles"):
         verdict(short, {}, candles_of(1.0))
+
+
+def test_lines_of_another_length_than_many_tickers_candles_are_refused() -> None:
+    short = dataclasses.replace(
+        buy_above(5), lines=lambda candles, _: (candles.close, candles.open[..., 1:]), takes_many=True
+    )
+
+    with pytest.raises(SignalShapeError, match="own gave a line of 0 values for 1 candles"):
+        verdicts(short, {}, Panels().get([(candles_of(float(close)), 1) for close in range(1, 30)], 1))
 
 
 @ALGORITHMS

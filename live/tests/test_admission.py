@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -321,11 +321,11 @@ class OneAtATime(FollowConsumer):
     def as_asgi(cls, **options: Any) -> Any:
         return Admission(super().as_asgi(**options), places=1, patience=cls.patience)
 
-    async def groups_for(self, user: Any) -> list[str]:
+    async def may_join(self, user: Any) -> tuple[int, Sequence[str]]:
         self.asked_for.append(user.name)
         if user.name == "alice":
             await asyncio.to_thread(self.may_greet.wait, 20)
-        return await super().groups_for(user)
+        return await super().may_join(user)
 
 
 class Impatient(OneAtATime):

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import signal
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -74,6 +75,34 @@ async def test_a_failure_stops_the_process_instead_of_leaving_it_deaf(caplog: py
 
     assert stopped == [signal.SIGTERM]
     assert "a fault of ours" in caplog.text
+
+
+class Circle:
+    """Garbage that only a collection finds, as a socket is that has gone."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+async def test_what_is_garbage_after_a_long_life_is_collected_before_many_more_have_come() -> None:
+    async def run() -> None:
+        await asyncio.Event().wait()
+
+    server = Server()
+    lifespan = asyncio.create_task(Lifespan(run)({"type": "lifespan"}, server.events.get, server.send))
+    server.events.put_nowait({"type": "lifespan.startup"})
+    await asyncio.sleep(0.01)
+    circle = Circle()
+    is_there = weakref.ref(circle)
+    gc.collect()  # it is old now
+    del circle
+
+    newer: list[list[int]] = [[] for _ in range(200_000)]
+
+    assert is_there() is None
+    assert len(newer) == 200_000
+    server.events.put_nowait({"type": "lifespan.shutdown"})
+    await lifespan
 
 
 def backend_pid() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,13 +16,13 @@ from channels.layers import get_channel_layer
 from redis import Redis
 
 from live.counters import counters
-from live.frames import Delivery
+from live.frames import Delivery, encode
 from live.groups import user_group
 from live.layer import LiveChannelLayer
 from live.publish import CHANNEL, publish
-from live.relay import Delivered, Relay
+from live.relay import Delivered, Relay, Wanted
 from live.tests.conftest import Valkey, wait_until
-from live.tests.web import BTC, ETH, WebProcess, nothing_new, signal_frame, sweep_closed_frame
+from live.tests.web import BTC, ETH, WebProcess, alice, nothing_new, signal_frame, sweep_closed_frame
 
 StartWeb = Callable[..., WebProcess]
 
@@ -37,7 +38,7 @@ class Store:
     def commit(self, *deliveries: Delivery) -> None:
         self.committed.extend(deliveries)
 
-    async def since(self, cursor: int | None) -> tuple[Sequence[Delivery], int]:
+    async def since(self, cursor: int | None, wanted: Wanted) -> tuple[Sequence[Delivery], int]:
         self.questions += 1
         if self.is_away:
             raise ConnectionResetError("Postgres is away")
@@ -122,19 +123,65 @@ async def test_how_late_hints_come_and_when_postgres_was_asked_are_counted(start
         wait_until(lambda: abs(time.time() - counters.looked_at) < 60)
 
 
-async def test_what_nobody_here_follows_is_not_held_against_who_joins_before_the_sweep_closes(
-    start_web: StartWeb,
+@pytest.mark.parametrize("group", [BTC, user_group(1)])
+async def test_what_nobody_here_is_in_is_not_held_against_who_joins_before_the_sweep_closes(
+    start_web: StartWeb, group: str
 ) -> None:
     store = Store()
     web = start_web(catch_up=store.since, catch_up_every=0.05)
     wait_until(lambda: store.questions > 0)
-    await say((BTC, signal_frame(closed_at=1)))
+    await say((group, signal_frame(closed_at=1)))
     async with web.browser("alice") as alice:
         await alice.read_until("hello")
 
-        store.commit((BTC, signal_frame(closed_at=1)), ("market_", sweep_closed_frame(slot=1)))
+        store.commit((group, signal_frame(closed_at=1)), ("market_", sweep_closed_frame(slot=1)))
 
         assert await slots_until_closed(alice) == [("BTCUSDT", 1), ("", 1)]
+
+
+async def test_who_joins_while_postgres_is_asked_finds_there_what_the_relay_left_out(start_web: StartWeb) -> None:
+    verdict, closing = (BTC, signal_frame(closed_at=1)), ("market_", sweep_closed_frame(slot=1))
+    is_asked, may_answer = threading.Event(), threading.Event()
+    wanted_when_asked: list[frozenset[str]] = []
+
+    async def since(cursor: int | None, wanted: Wanted) -> tuple[Sequence[Delivery], int]:
+        if cursor is not None:
+            return [], 1
+        wanted_when_asked.append(wanted.groups())
+        is_asked.set()
+        await asyncio.to_thread(may_answer.wait)
+        return [closing], 1  # of the verdict nobody was in the group
+
+    latecomer = alice()
+    latecomer.history = [verdict[1]]
+    web = start_web(catch_up=since, catch_up_every=3600.0, people=[latecomer])
+    assert is_asked.wait(20)
+    async with web.browser("alice", query="?since=1") as browser:
+        heard = [frame["type"] for frame in await browser.read_until("replayed")]
+        may_answer.set()
+        heard += [frame["type"] for frame in await browser.read_until("sweep_closed")]
+
+    assert wanted_when_asked == [frozenset()]
+    assert heard == ["hello", "signal", "replayed", "sweep_closed"]
+
+
+def test_wanted_is_what_somebody_here_is_in_and_was_not_told() -> None:
+    joined: dict[str, None] = {}
+    delivered = Delivered()
+    wanted = Wanted(joined.keys(), delivered)
+    assert wanted.groups() == frozenset()
+
+    joined[BTC] = None
+    delivered.add(encode(BTC, signal_frame(closed_at=1)).identity)
+
+    assert wanted.groups() == {BTC}
+    assert not wanted.lacks(BTC, 1, "BTCUSDT", 1)
+    assert [
+        wanted.lacks(ETH, 1, "BTCUSDT", 1),
+        wanted.lacks(BTC, 2, "BTCUSDT", 1),
+        wanted.lacks(BTC, 1, "ETHUSDT", 1),
+        wanted.lacks(BTC, 1, "BTCUSDT", 2),
+    ] == [True] * 4
 
 
 async def test_a_closed_sweep_is_a_reason_to_look_at_once(start_web: StartWeb) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, cast
@@ -22,7 +22,7 @@ from live.groups import MARKET_GROUP, group_name, user_group
 from live.layer import LiveChannelLayer
 from live.lifespan import Lifespan
 from live.messages import Pair, RefusedPair, ServerFrame, SignalFrame, SweepClosedFrame
-from live.relay import Relay
+from live.relay import CatchUp, Relay, Wanted
 from live.schema import json_schema
 
 BTC = group_name("rsi", "BTCUSDT")
@@ -95,8 +95,8 @@ def bob() -> Person:
 class FollowConsumer(LiveConsumer):
     """An app's consumer, with the person's own lists in the place of the database. Tickers that start with X are refused."""
 
-    async def groups_for(self, user: Any) -> list[str]:
-        return list(user.groups)
+    async def may_join(self, user: Any) -> tuple[int, Sequence[str]]:
+        return user.most_sockets, user.groups
 
     async def can_join(self, user: Any, pairs: Sequence[Pair]) -> list[RefusedPair]:
         return [{**pair, "reason": "not listed"} for pair in pairs if pair["ticker"].startswith("X")]
@@ -107,11 +107,8 @@ class FollowConsumer(LiveConsumer):
     async def rights_hold(self, user: Any) -> bool:
         return bool(user.has_rights)
 
-    async def most_sockets(self, user: Any) -> int:
-        return int(user.most_sockets)
 
-
-async def nothing_new(cursor: int | None) -> tuple[Sequence[Delivery], int]:
+async def nothing_new(cursor: int | None, wanted: Wanted) -> tuple[Sequence[Delivery], int]:
     return [], 0
 
 
@@ -124,7 +121,7 @@ class WebProcess:
         live_url: str,
         people: Sequence[Person] = (),
         consumer: type[LiveConsumer] = FollowConsumer,
-        catch_up: Callable[[int | None], Awaitable[tuple[Sequence[Delivery], int]]] = nothing_new,
+        catch_up: CatchUp[int] = nothing_new,
         catch_up_every: float = 5.0,
         silence: float = 5.0,
         loop: str = "auto",

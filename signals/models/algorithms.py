@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from django.conf import settings
 from django.db import models
 
@@ -45,6 +47,9 @@ class Configuration(models.Model):
 class AlgorithmPreferencesQuerySet(models.QuerySet["AlgorithmPreferences"]):
     def for_user(self, user: User) -> AlgorithmPreferencesQuerySet:
         return self.filter(user=user)
+
+    def for_users(self, user_ids: Collection[int]) -> AlgorithmPreferencesQuerySet:
+        return self.filter(user__in=user_ids)
 
     def enabled(self) -> AlgorithmPreferencesQuerySet:
         return self.filter(is_enabled=True)

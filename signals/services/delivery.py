@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,14 +10,15 @@ from typing import Any
 from django.db import connection
 
 from accounts.models import User
-from billing.entitlements import entitlements
+from billing.entitlements import Entitlements, entitlements
 from engine.candles import CATCH_UP, TIMEFRAMES
 from live.frames import Delivery
-from live.groups import MARKET_GROUP, group_name, user_group
+from live.groups import MARKET_GROUP, group_name, is_of_pair, user_group
 from live.messages import Pair, RefusedPair, SignalFrame
+from live.relay import Wanted
 from signals.models import CENTRAL, AlgorithmPreferences, LatestSignal, Sweep
 from signals.services.evaluation import Judgement, Plan, from_ms, owner_of, plan_of, symbols_of, to_ms
-from signals.services.following import followed_by
+from signals.services.following import Following, followed_by, followed_by_each
 from signals.services.results import Written
 from signals.services.sweeps import closed_frame
 
@@ -42,6 +43,14 @@ WHERE result.slot >= %s AND result.slot <= %s AND result.candle_closed_at > %s
 ORDER BY result.candle_closed_at
 LIMIT %s
 """
+# What a sweep wrote, by name only: mostly all of it has been delivered, and then nothing more need be read.
+FIND_WRITTEN = """
+SELECT configuration_id, candle_closed_at, array_agg(ticker_id)
+FROM signals_signalresult
+WHERE slot = %s AND candle_closed_at > %s AND configuration_id = ANY(%s)
+  AND (%s::bigint[] IS NULL OR ticker_id = ANY(%s::bigint[]))
+GROUP BY configuration_id, candle_closed_at
+"""
 
 
 def deliveries_of(*, plan: Plan, written: Written) -> list[tuple[str, SignalFrame]]:
@@ -50,38 +59,40 @@ def deliveries_of(*, plan: Plan, written: Written) -> list[tuple[str, SignalFram
     A new verdict of the central feed's configurations goes to its shared group, whichever feed wrote it. A premium
     feed tells its owner the newest verdict of each of its pairs, in their own group, whoever wrote that one.
     """
-    deliveries: list[tuple[str, SignalFrame]] = []
     symbols = symbols_of([one.ticker_id for one in written.inserted])
-    slot_ms = plan.slot_ms
-    for one in written.inserted:
-        if one.configuration.id in plan.central_ids:
-            frame = _frame_of_judgement(one, slot_ms, symbols[one.ticker_id])
-            deliveries.append((group_name(frame["algorithm"], frame["ticker"]), frame))
+    slot_ms, central_ids = plan.slot_ms, plan.central_ids
+    deliveries = [
+        _delivery_of(one, slot_ms, symbols[one.ticker_id])
+        for one in written.inserted
+        if one.configuration.id in central_ids
+    ]
     if plan.owner_id is not None:
         group = user_group(plan.owner_id)
         deliveries += [(group, frame) for frame in _newest_frames(plan, sorted(written.receipts))]
     return deliveries
 
 
-def _frame_of_judgement(judgement: Judgement, slot_ms: int, symbol: str) -> SignalFrame:
-    """The frame of a verdict that was just written, for the central feed's groups."""
-    verdict, configuration = judgement.verdict, judgement.configuration
-    assert verdict.candle_closed_at_ms is not None  # only candles that exist are judged
-    return {
+def _delivery_of(judgement: Judgement, slot_ms: int, symbol: str) -> tuple[str, SignalFrame]:
+    """The frame of a verdict that was just written, for its group of the central feed."""
+    configuration = judgement.configuration
+    algorithm_id = configuration.algorithm_id
+    signal, _, _, value, price, reason, closed_at_ms, _ = judgement.verdict
+    assert closed_at_ms is not None  # only candles that exist are judged
+    return group_name(algorithm_id, symbol), {
         "type": "signal",
         "v": 1,
         "feed": CENTRAL,
         "configuration": configuration.id,
-        "algorithm": configuration.algorithm_id,
+        "algorithm": algorithm_id,
         "ticker": symbol,
         "timeframe": configuration.timeframe,
-        "closed_at": verdict.candle_closed_at_ms,
+        "closed_at": closed_at_ms,
         "slot": slot_ms,
-        "signal": verdict.signal.value,
+        "signal": signal.value,
         "is_call": judgement.is_call,
-        "value": verdict.value,
-        "price": verdict.price,
-        "reason": verdict.reason,
+        "value": value,
+        "price": price,
+        "reason": reason,
     }
 
 
@@ -107,6 +118,7 @@ def _newest_frames(plan: Plan, ticker_ids: Sequence[int]) -> list[SignalFrame]:
             "reason": row.reason,
         }
         for row in LatestSignal.objects.filter(configuration__in=configurations, ticker__in=ticker_ids)
+        if row.ticker_id in symbols
     ]
 
 
@@ -118,32 +130,59 @@ class Told:
     sweep_ids: frozenset[int]
 
 
-def catch_up(told: Told | None, *, now: datetime) -> tuple[list[Delivery], Told]:
+def catch_up(told: Told | None, *, wanted: Wanted, now: datetime) -> tuple[list[Delivery], Told]:
     """The relay's truth: all that sweeps closed since the last look had to say, each one's results before its closing.
 
-    A closed sweep is final, so it is read once. The relay drops the frames it has delivered already.
+    A closed sweep is final, so it is read once, and of it what is wanted here.
     """
     known = Told(now, frozenset()) if told is None else told
     closed = list(Sweep.objects.closed_since(known.looked_at - OVERLAP).order_by("closed_at"))
-    deliveries = [one for sweep in closed if sweep.pk not in known.sweep_ids for one in _deliveries_of_sweep(sweep)]
-    return deliveries, Told(now, frozenset(sweep.pk for sweep in closed))
+    told_now = Told(now, frozenset(sweep.pk for sweep in closed))
+    news = [sweep for sweep in closed if sweep.pk not in known.sweep_ids]
+    if not news:
+        return [], told_now
+    # Asked after it is known what is closed, hence committed: who joins later than this finds that by himself.
+    groups = wanted.groups()
+    deliveries = [one for sweep in news for one in _deliveries_of_sweep(sweep, wanted, groups)]
+    return deliveries, told_now
 
 
-def _deliveries_of_sweep(sweep: Sweep) -> Iterable[Delivery]:
-    plan = plan_of(sweep.pk)
-    written = find_results(
-        since=sweep.slot,
-        until=sweep.slot,
-        configuration_ids=sorted(plan.central_ids),
-        ticker_ids=None if sweep.feed == CENTRAL else sweep.ticker_ids,
-        most=None,
-    )
-    for frame in written:
-        yield group_name(frame["algorithm"], frame["ticker"]), frame
-    if plan.owner_id is not None:
-        for frame in _newest_frames(plan, sweep.ticker_ids):
-            yield user_group(plan.owner_id), frame
+def _deliveries_of_sweep(sweep: Sweep, wanted: Wanted, groups: frozenset[str]) -> Iterable[Delivery]:
+    if any(map(is_of_pair, groups)) and (lacking := _lacking_pairs(sweep, wanted, groups)):
+        written = find_results(
+            since=sweep.slot,
+            until=sweep.slot,
+            configuration_ids=sorted({configuration for configuration, _ in lacking}),
+            ticker_ids=sorted({ticker for _, ticker in lacking}),
+            most=None,
+        )
+        for frame in written:
+            yield group_name(frame["algorithm"], frame["ticker"]), frame
+    if sweep.feed != CENTRAL and (own := user_group(owner_of(sweep.feed))) in groups:
+        for frame in _newest_frames(plan_of(sweep.pk), sweep.ticker_ids):
+            yield own, frame
     yield closing_of(sweep)
+
+
+def _lacking_pairs(sweep: Sweep, wanted: Wanted, groups: frozenset[str]) -> set[tuple[int, int]]:
+    """(configuration, ticker) of the sweep's verdicts that these groups have not been told of."""
+    plan = plan_of(sweep.pk)
+    algorithms = {one.pk: one.algorithm_id for one in plan.configurations if one.pk in plan.central_ids}
+    own_tickers = None if sweep.feed == CENTRAL else sweep.ticker_ids
+    with connection.cursor() as cursor:
+        cursor.execute(
+            FIND_WRITTEN, [sweep.slot, sweep.slot - LONGEST_CATCH_UP, list(algorithms), own_tickers, own_tickers]
+        )
+        written = [(one, to_ms(closed_at), tickers) for one, closed_at, tickers in cursor.fetchall()]
+    symbols = symbols_of([ticker for _, _, tickers in written for ticker in tickers])
+    return {
+        (one, ticker)
+        for one, closed_at, tickers in written
+        for ticker in tickers
+        if ticker in symbols  # one that was deleted by hand
+        and (group := group_name(algorithms[one], symbols[ticker])) in groups
+        and wanted.lacks(group, one, symbols[ticker], closed_at)
+    }
 
 
 def closing_of(sweep: Sweep) -> Delivery:
@@ -192,15 +231,23 @@ def _frame_of_row(row: tuple[Any, ...]) -> SignalFrame:
 
 def groups_of(*, user: User, now: datetime) -> list[str]:
     """The groups a user's socket is joined to: own and market, and one per pair of the central feed they see."""
-    following = followed_by(user=user, allowed=entitlements(user, now=now))
+    return groups_of_each(allowed={user.pk: entitlements(user, now=now)})[user.pk]
+
+
+def groups_of_each(*, allowed: Mapping[int, Entitlements]) -> dict[int, list[str]]:
+    """The same for many users, by their ids. Four queries."""
+    return {
+        user_id: [user_group(user_id), MARKET_GROUP, *_groups_of_pairs(following)]
+        for user_id, following in followed_by_each(allowed=allowed).items()
+    }
+
+
+def _groups_of_pairs(following: Following) -> Iterable[str]:
     symbols = {ticker.pk: ticker.symbol for ticker in following.tickers}
-    pairs = [
-        group_name(configuration.algorithm_id, symbols[ticker])
-        for configuration in following.configurations
-        if configuration.pk in following.central_ids
-        for ticker in following.pairs[configuration.pk]
-    ]
-    return [user_group(user.pk), MARKET_GROUP, *pairs]
+    for configuration in following.configurations:
+        if configuration.pk in following.central_ids:
+            for ticker in following.pairs[configuration.pk]:
+                yield group_name(configuration.algorithm_id, symbols[ticker])
 
 
 def refused_pairs(*, user: User, pairs: Sequence[Pair], now: datetime) -> list[RefusedPair]:

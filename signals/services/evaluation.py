@@ -33,6 +33,8 @@ class Known(NamedTuple):
     signal: Signal
 
 
+DO_NOTHING = Signal.DO_NOTHING  # looking it up in the class takes as long as the comparison, twelve times a ticker
+
 LatestSignals = Mapping[tuple[int, int], Known]
 """By (configuration, ticker)."""
 
@@ -115,6 +117,7 @@ class Judgement(NamedTuple):
     previous: Signal
     candle_closed_at: datetime
     is_call: bool  # the verdict turned to BUY or SELL from anything else on the candle before
+    is_newest: bool  # of those of its pair
 
 
 @dataclass(slots=True)
@@ -144,21 +147,19 @@ class Fresh(NamedTuple):
     series: Candles
     closed_at_ms: int
     before_ms: int
+    newest: list[tuple[Candles, int]]  # what to judge in the usual case: the last candle
+
+    def ends(self, start: int) -> list[tuple[Candles, int]]:
+        """What to judge for the candles from index `start` on, as engine.evaluate.Panel takes it."""
+        return [(self.series, end) for end in range(start + 1, len(self.series) + 1)]
 
 
 class Debt(NamedTuple):
-    """The newest candles of a ticker that a configuration has not judged: those from index `start` of the series."""
+    """The newest candles of a ticker that a configuration has not judged."""
 
     outcome: TickerOutcome
-    series: Candles
-    start: int
+    ends: list[tuple[Candles, int]]  # what to judge: these candles, after the one before them where that is needed
     previous: Signal | None  # what stood on the candle before; None: nobody wrote it, so it is computed
-
-    @property
-    def ends(self) -> list[tuple[Candles, int]]:
-        """What to judge: the owed candles, and the one before them where that is needed."""
-        first = self.start + 1 if self.previous is not None else self.start
-        return [(self.series, end) for end in range(first, len(self.series) + 1)]
 
 
 def execute_algorithm(configuration: Configuration, candles: Candles, end: int | None = None) -> Verdict:
@@ -194,7 +195,7 @@ def _fresh(plan: Plan, candles: Mapping[int, Candles], outcomes: Iterable[Ticker
         series = candles[outcome.ticker_id].up_to(plan.slot_ms)
         if is_fresh(series, plan.slot_ms):
             *before, newest = (int(at) + series.length_ms for at in series.open_time[-2:])
-            found.append(Fresh(outcome, series, newest, before[0] if before else 0))
+            found.append(Fresh(outcome, series, newest, before[0] if before else 0, [(series, len(series))]))
         else:
             outcome.note(TickerRun.Status.STALE, _staleness(series, plan.slot_ms))
     return found
@@ -214,22 +215,21 @@ def _staleness(series: Candles, slot_ms: int) -> str:
 
 def _debt(fresh: Fresh, known: Known | None) -> Debt | None:
     """What is owed of this series: the newest candles that have no verdict yet, at most CATCH_UP of them."""
-    outcome, series, closed_at_ms, before_ms = fresh
-    count = len(series)
-    oldest = max(0, count - CATCH_UP)
-    if known is None:
-        return Debt(outcome, series, oldest, Signal.DO_NOTHING if oldest == 0 else None)
-    if known.closed_at_ms == before_ms:  # the usual case
-        return Debt(outcome, series, count - 1, known.signal)
-    if known.closed_at_ms >= closed_at_ms:
-        return None
-    first_new = int(np.searchsorted(series.closed_at, known.closed_at_ms, side="right"))
-    start = max(oldest, first_new)
-    outcome.holes += start - first_new
+    outcome, series, closed_at_ms, before_ms, newest = fresh
+    if known is not None and known.closed_at_ms == before_ms:  # the usual case
+        return Debt(outcome, newest, known.signal)
+    start = max(0, len(series) - CATCH_UP)
+    if known is not None:
+        if known.closed_at_ms >= closed_at_ms:
+            return None
+        first_new = int(np.searchsorted(series.closed_at, known.closed_at_ms, side="right"))
+        start = max(start, first_new)
+        outcome.holes += start - first_new
     if start == 0:
-        return Debt(outcome, series, start, Signal.DO_NOTHING)
-    is_known = series.closed_at[start - 1] == known.closed_at_ms
-    return Debt(outcome, series, start, known.signal if is_known else None)
+        return Debt(outcome, fresh.ends(0), Signal.DO_NOTHING)
+    if known is not None and series.closed_at[start - 1] == known.closed_at_ms:
+        return Debt(outcome, fresh.ends(start), known.signal)
+    return Debt(outcome, fresh.ends(start - 1), None)
 
 
 class _Judging:
@@ -279,11 +279,13 @@ class _Judging:
         started = time.perf_counter()
         try:
             algorithm = registry.get(configuration.algorithm_id)
-            wanted = [debt.ends for debt in debts]
-            ends = [end for of_debt in wanted for end in of_debt]
+            ends = [end for debt in debts for end in debt.ends]
             panel = self._panels.get(ends, algorithm.lookback(configuration.parameters))
-            found = iter(verdicts(algorithm, configuration.parameters, panel))
-            return [list(islice(found, len(of_debt))) for of_debt in wanted]
+            found = verdicts(algorithm, configuration.parameters, panel)
+            if len(found) == len(debts):
+                return [[one] for one in found]
+            each = iter(found)
+            return [list(islice(each, len(debt.ends))) for debt in debts]
         finally:
             self._seconds[configuration.algorithm_id] += time.perf_counter() - started
 
@@ -326,14 +328,16 @@ def _add(configuration: Configuration, debt: Debt, judged: list[Verdict]) -> Non
     previous = debt.previous
     if previous is None:
         previous = judged.pop(0).signal
+    outcome, left = debt.outcome, len(judged)
     for one in judged:
-        assert one.candle_closed_at_ms is not None  # only candles that exist are judged
-        is_call = one.signal is not Signal.DO_NOTHING and one.signal is not previous
-        closed_at = from_ms(one.candle_closed_at_ms)
-        debt.outcome.judgements.append(
-            Judgement(configuration, debt.outcome.ticker_id, one, previous, closed_at, is_call)
+        left -= 1
+        signal, closed_at_ms = one.signal, one.candle_closed_at_ms
+        assert closed_at_ms is not None  # only candles that exist are judged
+        is_call = signal is not DO_NOTHING and signal is not previous
+        outcome.judgements.append(
+            Judgement(configuration, outcome.ticker_id, one, previous, from_ms(closed_at_ms), is_call, left == 0)
         )
-        previous = one.signal
+        previous = signal
 
 
 _SIGNALS = {signal.value: signal for signal in Signal}
@@ -341,7 +345,7 @@ _SIGNALS = {signal.value: signal for signal in Signal}
 FIND_LATEST = Statement(
     "find_latest",
     """
-SELECT configuration_id, ticker_id, (extract(epoch FROM candle_closed_at) * 1000)::bigint, signal
+SELECT configuration_id, ticker_id, (date_part('epoch', candle_closed_at) * 1000)::bigint, signal
 FROM signals_latestsignal WHERE configuration_id = ANY(%(configurations)s) AND ticker_id = ANY(%(tickers)s)
 """,
     {"configurations": "bigint[]", "tickers": "bigint[]"},
@@ -352,4 +356,7 @@ def load_latest(*, configuration_ids: Sequence[int], ticker_ids: Sequence[int]) 
     """The newest verdicts of these configurations on these tickers."""
     with connection.cursor() as cursor:
         FIND_LATEST.execute(cursor, {"configurations": list(configuration_ids), "tickers": list(ticker_ids)})
-        return {(row[0], row[1]): Known(row[2], _SIGNALS[row[3]]) for row in cursor.fetchall()}
+        return {
+            (configuration_id, ticker_id): Known(closed_at_ms, _SIGNALS[signal])
+            for configuration_id, ticker_id, closed_at_ms, signal in cursor.fetchall()
+        }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -51,36 +51,52 @@ class Following:
 
 
 def followed_by(*, user: User, allowed: Entitlements) -> Following:
-    """What `user` follows, cut to what the plan allows now: a plan that ended hides the rest and deletes nothing.
+    """What `user` follows, cut to what the plan allows now: a plan that ended hides the rest and deletes nothing."""
+    return followed_by_each(allowed={user.pk: allowed})[user.pk]
 
-    Four queries, however much is followed.
-    """
-    preferences = list(
-        AlgorithmPreferences.objects.for_user(user)
+
+def followed_by_each(*, allowed: Mapping[int, Entitlements]) -> dict[int, Following]:
+    """The same for many users, by their ids. Four queries, however many they are and however much is followed."""
+    followed: dict[int, list[AlgorithmPreferences]] = {user_id: [] for user_id in allowed}
+    for one in (
+        AlgorithmPreferences.objects.for_users(allowed)
         .enabled()
         .select_related("configuration__algorithm")
         .order_by("configuration__algorithm__name", "configuration")
-    )
-    if not preferences:
-        return Following((), (), {})
+    ):
+        followed[one.user_id].append(one)
+    if not any(followed.values()):
+        return {user_id: Following((), (), {}) for user_id in allowed}
     central_ids = set(AlgorithmPreferences.objects.central().values_list("configuration", flat=True))
-    shown = [one for one in preferences if allowed.own_schedules or one.configuration_id in central_ids]
-    shown = shown[: allowed.followed_algorithms]
-    chosen = _chosen_tickers(shown)
+    shown = {
+        user_id: [one for one in followed[user_id] if plan.own_schedules or one.configuration_id in central_ids][
+            : plan.followed_algorithms
+        ]
+        for user_id, plan in allowed.items()
+    }
+    everybodys = [one for preferences in shown.values() for one in preferences]
+    chosen = _chosen_tickers(everybodys)
     active = Ticker.objects.active().order_by("symbol")
-    if not any(one.all_tickers for one in shown):  # of thousands, mostly a few: every socket asks this
+    if not any(one.all_tickers for one in everybodys):  # of thousands, mostly a few: every socket asks this
         active = active.filter(pk__in=set[int]().union(*chosen.values()))
-    wanted = [ticker for ticker in active if any(one.all_tickers or ticker.pk in chosen[one.pk] for one in shown)]
-    tickers = wanted[: allowed.followed_tickers]
-    seen = frozenset(ticker.pk for ticker in tickers)
-    return Following(
-        configurations=tuple(one.configuration for one in shown),
-        tickers=tuple(tickers),
-        pairs={one.configuration_id: seen if one.all_tickers else seen & chosen[one.pk] for one in shown},
-        central_ids=frozenset(one.configuration_id for one in shown) & central_ids,
-        hidden_configurations=len(preferences) - len(shown),
-        hidden_tickers=len(wanted) - len(tickers),
-    )
+    everything = list(active)
+    following = {}
+    for user_id, plan in allowed.items():
+        mine = shown[user_id]
+        named = set[int]().union(*(chosen[one.pk] for one in mine))
+        takes_all = any(one.all_tickers for one in mine)
+        wanted = [ticker for ticker in everything if takes_all or ticker.id in named]
+        tickers = wanted[: plan.followed_tickers]
+        seen = frozenset(ticker.pk for ticker in tickers)
+        following[user_id] = Following(
+            configurations=tuple(one.configuration for one in mine),
+            tickers=tuple(tickers),
+            pairs={one.configuration_id: seen if one.all_tickers else seen & chosen[one.pk] for one in mine},
+            central_ids=frozenset(one.configuration_id for one in mine) & central_ids,
+            hidden_configurations=len(followed[user_id]) - len(mine),
+            hidden_tickers=len(wanted) - len(tickers),
+        )
+    return following
 
 
 def _chosen_tickers(preferences: Sequence[AlgorithmPreferences]) -> dict[int, set[int]]:

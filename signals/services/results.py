@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -19,13 +21,31 @@ RESULTS = PartitionedTable("signals_signalresult", "day")
 LATEST = timedelta(days=1)
 RECEIPTS = PartitionedTable("signals_tickerrun", "day")
 
-# One statement is one transaction and one round trip; two JSON documents are several times cheaper to send than arrays.
+# The verdicts' columns in WRITE, which are sent as arrays, and what they are in Postgres (docs/adr/0004).
+COLUMNS = {
+    "configuration_id": "bigint",
+    "ticker_id": "bigint",
+    "candle_closed_at": "timestamptz",
+    "signal": "varchar",
+    "value": "float8",
+    "price": "float8",
+    "reason": "varchar",
+    "digest": "text",  # in hexadecimal digits
+    "previous_signal": "varchar",
+    "version": "integer",
+    "is_call": "boolean",
+    "is_newest": "boolean",
+    "called_signal": "varchar",
+    "called_at": "timestamptz",
+}
+
+# One statement is one transaction and one round trip.
 # - Whoever inserts the receipt has done the ticker's work: the others, late or doubled, write nothing of it.
 # - Rows are inserted in the order of their keys, and all results before the first newest verdict (its count forces that),
 #   so that two feeds that write the same verdicts wait for one another instead of locking up.
 WRITE = Statement(
     "write_outcomes",
-    """
+    f"""
 WITH receipt AS (
     INSERT INTO signals_tickerrun
         (slot, sweep_id, ticker_id, status, error, results, calls, holes, duration_ms, finished_at)
@@ -37,10 +57,9 @@ WITH receipt AS (
     ON CONFLICT DO NOTHING
     RETURNING ticker_id
 ), verdict AS MATERIALIZED (
-    SELECT given.* FROM json_to_recordset(%(verdicts)s) AS given (
-        number integer, configuration_id bigint, ticker_id bigint, candle_closed_at timestamptz, signal varchar,
-        value float8, price float8, reason varchar, candles_digest bytea, previous_signal varchar, version integer,
-        is_call boolean, is_newest boolean, called_signal varchar, called_at timestamptz)
+    SELECT given.*, decode(digest, 'hex') AS candles_digest
+    FROM unnest({", ".join(f"%({name})s::{kind}[]" for name, kind in COLUMNS.items())}) WITH ORDINALITY
+         AS given ({", ".join(COLUMNS)}, number)
     JOIN receipt USING (ticker_id)
     ORDER BY candle_closed_at, configuration_id, ticker_id
 ), result AS (
@@ -74,15 +93,19 @@ WITH receipt AS (
     WHERE latest.candle_closed_at < excluded.candle_closed_at
 )
 SELECT (SELECT array_agg(ticker_id) FROM receipt),
-       (SELECT array_agg(number) FROM verdict JOIN result USING (configuration_id, ticker_id, candle_closed_at))
-""",
+       CASE WHEN (SELECT count(*) FROM result) < %(count)s THEN
+           (SELECT coalesce(array_agg(number), '{{}}')
+            FROM verdict JOIN result USING (configuration_id, ticker_id, candle_closed_at))
+       END
+""",  # noqa: S608  # put together of COLUMNS alone
     {
         "slot": "timestamptz",
         "sweep": "bigint",
         "now": "timestamptz",
         "published": "timestamptz",
+        "count": "bigint",
         "receipts": "json",
-        "verdicts": "json",
+        **{name: f"{kind}[]" for name, kind in COLUMNS.items()},
     },
 )
 
@@ -97,26 +120,6 @@ class _Receipt(msgspec.Struct):
     calls: int
     holes: int
     duration_ms: float
-
-
-class _Verdict(msgspec.Struct):
-    """A row of `verdicts` in WRITE. `number` is its place among them."""
-
-    number: int
-    configuration_id: int
-    ticker_id: int
-    candle_closed_at: datetime
-    signal: str
-    value: float | None
-    price: float | None
-    reason: str
-    candles_digest: str
-    previous_signal: str
-    version: int
-    is_call: bool
-    is_newest: bool = False
-    called_signal: str = ""
-    called_at: datetime | None = None
 
 
 class Written(NamedTuple):
@@ -143,13 +146,15 @@ def write_outcomes(
         "now": now,
         # A clock that was measured a moment ago may still be behind the slot; a wrong one must not stop the sweep.
         "published": min(max(plan.slot, market_now or plan.slot), plan.slot + LATEST),
-        "receipts": _document(_receipts(outcomes)),
-        "verdicts": _document(_verdicts(judgements)),
+        "count": len(judgements),
+        "receipts": msgspec.json.encode(_receipts(outcomes)).decode(),
+        **_columns(judgements),
     }
     with connection.cursor() as cursor:
         WRITE.execute(cursor, values)
-        receipts, inserted = cursor.fetchone()
-    return Written(frozenset(receipts or ()), tuple(judgements[number] for number in sorted(inserted or ())))
+        receipts, numbers = cursor.fetchone()
+    inserted = judgements if numbers is None else [judgements[number - 1] for number in sorted(numbers)]
+    return Written(frozenset(receipts or ()), tuple(inserted))
 
 
 def write_missing(*, plan: Plan, ticker_ids: Iterable[int], now: datetime) -> None:
@@ -158,10 +163,6 @@ def write_missing(*, plan: Plan, ticker_ids: Iterable[int], now: datetime) -> No
         TickerOutcome(ticker_id, TickerRun.Status.MISSING, "no worker answered in time") for ticker_id in ticker_ids
     ]
     write_outcomes(plan=plan, outcomes=outcomes, now=now)
-
-
-def _document(rows: Sequence[msgspec.Struct]) -> str:
-    return msgspec.json.encode(rows).decode()
 
 
 def _receipts(outcomes: Iterable[TickerOutcome]) -> list[_Receipt]:
@@ -179,32 +180,51 @@ def _receipts(outcomes: Iterable[TickerOutcome]) -> list[_Receipt]:
     ]
 
 
-def _verdicts(judgements: Iterable[Judgement]) -> list[_Verdict]:
-    """The rows, those of each pair oldest first; the newest one of a pair also says what it last turned to."""
-    rows: list[_Verdict] = []
-    newest: dict[tuple[int, int], _Verdict] = {}
-    for number, (configuration, ticker_id, verdict, previous, candle_closed_at, is_call) in enumerate(judgements):
-        row = _Verdict(
-            number,
-            configuration.id,
-            ticker_id,
-            candle_closed_at,
-            verdict.signal.value,
-            verdict.value,
-            verdict.price,
-            verdict.reason,
-            "\\x" + verdict.candles_digest.hex(),
-            previous.value,
-            configuration.version,
-            is_call,
-        )
-        pair = configuration.id, ticker_id
-        if (older := newest.get(pair)) is not None:
-            row.called_signal, row.called_at = older.called_signal, older.called_at
+def _columns(judgements: Sequence[Judgement]) -> dict[str, str]:
+    """COLUMNS of the judgements, each as the text of an array.
+
+    Those of a pair come oldest first; the newest one also says what the pair last turned to.
+    """
+    rows = []
+    called_signal, called_at = "", None
+    for configuration, ticker_id, verdict, previous, candle_closed_at, is_call, is_newest in judgements:
+        signal, _, _, value, price, reason, _, digest = verdict
         if is_call:
-            row.called_signal, row.called_at = row.signal, candle_closed_at
-        newest[pair] = row
-        rows.append(row)
-    for row in newest.values():
-        row.is_newest = True
-    return rows
+            called_signal, called_at = signal.value, candle_closed_at
+        rows.append(
+            (
+                configuration.id,
+                ticker_id,
+                candle_closed_at,
+                signal,
+                value,
+                price,
+                reason,
+                digest.hex(),
+                previous,
+                configuration.version,
+                is_call,
+                is_newest,
+                called_signal,
+                called_at,
+            )
+        )
+        if is_newest:
+            called_signal, called_at = "", None
+    columns = zip(*rows, strict=True) if rows else [()] * len(COLUMNS)
+    return {name: _array(column) for name, column in zip(COLUMNS, columns, strict=True)}
+
+
+_ESCAPE = re.compile(r"\\u[0-9a-f]{4}|\\.")
+
+
+def _array(column: Sequence[datetime | float | str | None]) -> str:
+    """The column as the text of a Postgres array.
+
+    That is a JSON array in other brackets, with the same quotes, numbers and null; but control characters stand for
+    themselves.
+    """
+    text = msgspec.json.encode(column).decode()[1:-1]
+    if "\\" in text:
+        text = _ESCAPE.sub(lambda found: found[0] if found[0][1] in '"\\' else json.loads(f'"{found[0]}"'), text)
+    return "{" + text + "}"

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, transaction
 from django.db.utils import InternalError
+from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
-from billing.entitlements import entitlements
+from billing.entitlements import entitlements, entitlements_of_each
 from billing.models import PlanGrant
+from live.frames import Delivery, identity_of
 from live.groups import MARKET_GROUP, group_name, user_group
 from live.messages import Pair, SignalFrame
+from live.relay import Delivered, Wanted
 from market.models import Ticker
 from signals.models import AlgorithmPreferences, Call, SignalResult, Sweep
 from signals.services import delivery
@@ -86,7 +91,7 @@ def test_the_shared_group_is_refilled_with_what_a_premium_feed_wrote(tickers: li
     evaluate_tickers(sweep_id=premium.pk, ticker_ids=premium.ticker_ids)
     close_sweeps()
 
-    found, _ = delivery.catch_up(None, now=datetime.now(UTC))
+    found, _ = delivery.catch_up(None, wanted=everything(), now=datetime.now(UTC))
 
     shared = {group for group, frame in found if frame["type"] == "signal" and frame["feed"] == "central"}
     assert shared == {group_name("rsi", ticker.symbol) for ticker in tickers}
@@ -96,7 +101,7 @@ def test_the_shared_group_is_refilled_with_what_a_premium_feed_wrote(tickers: li
 
 
 def test_catching_up_gives_a_closed_sweeps_results_before_its_closing(done: Sweep) -> None:
-    deliveries, _ = delivery.catch_up(None, now=datetime.now(UTC))
+    deliveries, _ = delivery.catch_up(None, wanted=everything(), now=datetime.now(UTC))
 
     assert len(deliveries) == 3 * ALGORITHMS * 10 + 1
     group, frame = deliveries[-1]
@@ -105,9 +110,9 @@ def test_catching_up_gives_a_closed_sweeps_results_before_its_closing(done: Swee
 
 
 def test_a_closed_sweep_is_told_once(done: Sweep) -> None:
-    _, told = delivery.catch_up(None, now=datetime.now(UTC))
+    _, told = delivery.catch_up(None, wanted=everything(), now=datetime.now(UTC))
 
-    deliveries, _ = delivery.catch_up(told, now=datetime.now(UTC))
+    deliveries, _ = delivery.catch_up(told, wanted=everything(), now=datetime.now(UTC))
 
     assert deliveries == []
 
@@ -116,14 +121,84 @@ def test_catching_up_from_postgres_tells_the_same_as_the_workers_did(sweep: Swee
     told = _evaluate(sweep)
     close_sweeps()
 
-    found, _ = delivery.catch_up(None, now=datetime.now(UTC))
+    found, _ = delivery.catch_up(None, wanted=everything(), now=datetime.now(UTC))
 
     by_identity = {_identity(frame): (group, frame) for group, frame in found if frame["type"] == "signal"}
     assert {_identity(frame): (group, frame) for group, frame in told} == by_identity
 
 
+def test_where_nobody_follows_a_pair_catching_up_reads_no_verdict(done: Sweep, bob: User) -> None:
+    with CaptureQueriesContext(connection) as asked:
+        found, _ = delivery.catch_up(None, wanted=wanted_by([MARKET_GROUP, user_group(bob.pk)]), now=datetime.now(UTC))
+
+    assert [(group, frame["type"]) for group, frame in found] == [(MARKET_GROUP, "sweep_closed")]
+    assert not any("signals_signalresult" in query["sql"] for query in asked.captured_queries)
+
+
+def test_catching_up_reads_the_verdicts_of_what_is_followed_here(done: Sweep) -> None:
+    btc, eth = group_name("rsi", "BTCUSDT"), group_name("macd", "ETHUSDT")
+
+    found, _ = delivery.catch_up(None, wanted=wanted_by([btc, eth]), now=datetime.now(UTC))
+
+    wanted = [group for group, _ in found if group in (btc, eth)]
+    assert (wanted.count(btc), wanted.count(eth)) == (10, 10)
+
+
+def test_what_was_delivered_is_not_read_again_and_what_is_lacking_is(sweep: Sweep) -> None:
+    told: list[Delivery] = [*_evaluate(sweep)]
+    close_sweeps()
+    groups = {group for group, _ in told}
+    missed = told.pop(47)
+
+    with CaptureQueriesContext(connection) as asked:
+        all_known, _ = delivery.catch_up(None, wanted=wanted_by(groups, [*told, missed]), now=datetime.now(UTC))
+    found, _ = delivery.catch_up(None, wanted=wanted_by(groups, told), now=datetime.now(UTC))
+
+    assert [frame["type"] for _, frame in all_known] == ["sweep_closed"]
+    assert not any("result.reason" in query["sql"] for query in asked.captured_queries)
+    assert missed in found
+    assert {group for group, _ in found} == {missed[0], MARKET_GROUP}
+
+
+def test_a_ticker_that_was_deleted_by_hand_costs_the_others_nothing(
+    done: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = everything()
+    left = dict(Ticker.objects.exclude(symbol="BTCUSDT").values_list("pk", "symbol"))
+    monkeypatch.setattr(delivery, "symbols_of", lambda ids: left)
+
+    found, _ = delivery.catch_up(None, wanted=wanted, now=datetime.now(UTC))
+
+    assert sum(frame["type"] == "signal" for _, frame in found) == 2 * ALGORITHMS * 10
+
+
+def test_who_joins_while_it_is_asked_what_was_closed_lacks_nothing(done: Sweep) -> None:
+    btc = group_name("rsi", "BTCUSDT")
+    joined: dict[str, None] = {}
+
+    def join_after_the_first_question(execute: Any, *question: Any) -> Any:
+        answer = execute(*question)
+        joined[btc] = None
+        return answer
+
+    with connection.execute_wrapper(join_after_the_first_question):
+        found, _ = delivery.catch_up(None, wanted=Wanted(joined.keys(), Delivered()), now=datetime.now(UTC))
+
+    assert [group for group, _ in found].count(btc) == 10
+
+
+def test_an_owner_who_is_not_here_is_told_of_the_closing_alone(tickers: list[Ticker], alice: User) -> None:
+    premium = _premium_sweep(alice, tickers, {"period": 7})
+    evaluate_tickers(sweep_id=premium.pk, ticker_ids=premium.ticker_ids)
+    close_sweeps()
+
+    found, _ = delivery.catch_up(None, wanted=wanted_by([MARKET_GROUP]), now=datetime.now(UTC))
+
+    assert [(group, frame["type"]) for group, frame in found] == [(user_group(alice.pk), "sweep_closed")]
+
+
 def test_a_relay_that_starts_later_does_not_tell_of_it(done: Sweep) -> None:
-    deliveries, _ = delivery.catch_up(None, now=datetime.now(UTC) + timedelta(minutes=5))
+    deliveries, _ = delivery.catch_up(None, wanted=everything(), now=datetime.now(UTC) + timedelta(minutes=5))
 
     assert deliveries == []
 
@@ -157,6 +232,24 @@ def test_a_user_is_joined_to_the_groups_of_the_pairs_they_follow(
     expected = {group_name(algorithm, ticker.symbol) for algorithm in algorithms for ticker in tickers[:2]}
     assert set(delivery.groups_of(user=bob, now=NOON)) == expected | {MARKET_GROUP, user_group(bob.pk)}
     assert set(delivery.groups_of(user=charlie, now=NOON)) == {MARKET_GROUP, user_group(charlie.pk)}
+
+
+def test_what_many_users_are_joined_to_is_asked_at_once_and_is_the_same_as_one_by_one(
+    tickers: list[Ticker], alice: User, bob: User, charlie: User
+) -> None:
+    follow_default(user=alice, allowed=entitlements(alice, now=NOON))  # all tickers
+    _premium_sweep(alice, tickers[:1], {"period": 7})
+    _follow(bob, tickers[:2])
+    users = [alice, bob, charlie]
+    allowed = entitlements_of_each(user_ids=[user.pk for user in users], now=NOON)
+
+    with CaptureQueriesContext(connection) as asked:
+        together = delivery.groups_of_each(allowed=allowed)
+
+    assert allowed == {user.pk: entitlements(user, now=NOON) for user in users}
+    assert together == {user.pk: delivery.groups_of(user=user, now=NOON) for user in users}
+    assert [len(groups) for groups in together.values()] == [ALGORITHMS * 3 + 2, 3 * 2 + 2, 2]
+    assert len(asked) == 4
 
 
 def test_a_plan_that_ended_cuts_what_is_joined_and_deletes_nothing(tickers: list[Ticker], alice: User) -> None:
@@ -247,6 +340,21 @@ def test_a_call_can_be_neither_changed_nor_deleted(done: Sweep, statement: str) 
         connection.cursor().execute(statement)
 
     assert list(Call.objects.order_by("pk").values_list()) == before
+
+
+def wanted_by(groups: Iterable[str], told: Iterable[Delivery] = ()) -> Wanted:
+    """Of a process whose sockets are in these groups and were told of this."""
+    delivered = Delivered()
+    for group, frame in told:
+        delivered.add(identity_of(group, frame))
+    return Wanted(dict.fromkeys(groups).keys(), delivered)
+
+
+def everything() -> Wanted:
+    """Of a process that has a socket in every group and was told of nothing."""
+    symbols = Ticker.objects.values_list("symbol", flat=True)
+    pairs = [group_name(one.algorithm_id, symbol) for one in central_configurations() for symbol in symbols]
+    return wanted_by([MARKET_GROUP, *map(user_group, User.objects.values_list("pk", flat=True)), *pairs])
 
 
 def _evaluate(sweep: Sweep) -> list[tuple[str, SignalFrame]]:

@@ -254,8 +254,3 @@ def test_the_command_tells_and_ends_with_honest_codes(judged: list[Ticker]) -> N
     assert broken[0] == 1
     assert json.loads(broken[1])["differing"] == 3 * ALGORITHMS - Call.objects.filter(candle_closed_at=NOON).count()
     assert nothing == (2, "there are no verdicts of the central feed on 2020-01-01; they are kept for 30 days")
-
-
-def test_what_is_no_day_is_refused_with_an_example() -> None:
-    with pytest.raises(CommandError, match="'yesterday' is no day; give one such as 2026-11-25"):
-        call_command("replay", "--day", "yesterday")

@@ -9,12 +9,14 @@ import requests
 from celery import current_app
 from django.conf import settings
 from django_celery_beat.models import PeriodicTask
+from kombu.exceptions import KombuError
 
 from engine import registry
 from market.models import HeartbeatStatus, Ticker, Universe
 from signals.models import Algorithm, AlgorithmPreferences
 from signals.services.sweeps import CENTRAL_TASK_NAME
 from watch.metrics.stores import queues
+from watch.probe import UNREACHABLE
 from watch.services.freshness import candle_freshness, freshness, market_freshness
 from watch.task_counters import last_mark
 from workers.doctor.check import Check, Doubtful, Failed
@@ -22,6 +24,9 @@ from workers.doctor.stores import BROKER, DATABASE, LIVE
 
 # It sends `close_sweeps` every five seconds.
 BEAT_MAY_BE_SILENT = 30.0  # seconds
+# A product that has just been started has its first slot after a period at most, and has closed it so long after that.
+FIRST_SWEEP_TAKES = timedelta(seconds=60)
+BACKFILL_TAKES = timedelta(minutes=3)
 LARGE_OFFSET = timedelta(seconds=1)
 NEEDED_ROWS = (CENTRAL_TASK_NAME, "close sweeps")
 
@@ -87,7 +92,8 @@ def clock() -> str:
 def candles() -> str:
     status = HeartbeatStatus.objects.filter(exchange=settings.EXCHANGE).first()
     if status is None or not status.watermarks:
-        raise Failed("none are complete yet", "Wait for the backfill: the heartbeat's log says how far it is.")
+        wait = "Wait for the backfill: the heartbeat's log says how far it is."
+        raise _lacking("none are complete yet", wait, BACKFILL_TAKES, later=wait)
     found = candle_freshness(status.watermarks, datetime.now(UTC) + _offset())
     late = [one.reason for one in found if one.reason]
     if late:
@@ -98,7 +104,10 @@ def candles() -> str:
 
 def last_sweep() -> str:
     feed = freshness(datetime.now(UTC) + _offset())
-    if feed.reason or feed.sweep is None:
+    if feed.sweep is None:
+        wait = f"Wait: the next one is due at {feed.next_slot:%H:%M:%S} UTC."
+        raise _lacking(feed.reason, wait, feed.period + FIRST_SWEEP_TAKES)
+    if feed.reason:
         raise Failed(feed.reason)
     sweep = feed.sweep
     words = f"{sweep.slot:%H:%M:%S} UTC: {sweep.tickers} tickers in {sweep.duration_ms} ms, {sweep.results} verdicts"
@@ -108,6 +117,23 @@ def last_sweep() -> str:
             "The admin's Ticker runs say why each failed; missing ones had no worker.",
         )
     return words
+
+
+def _lacking(words: str, wait: str, grace: timedelta, later: str = "") -> Failed:
+    """What a product may lack that was first started so lately is a doubt, with the remedy `wait`; then it is a failure."""
+    age = _age()
+    if age is not None and age < grace:
+        return Doubtful(f"starting, for {age.total_seconds():.0f} s: {words}", wait)
+    return Failed(words, later)
+
+
+def _age() -> timedelta | None:
+    """How long the oldest worker has been running; None where none answers."""
+    try:
+        answers = current_app.control.inspect(timeout=2.0).stats() or {}
+    except (*UNREACHABLE, KombuError):
+        return None
+    return max((timedelta(seconds=one["uptime"]) for one in answers.values() if "uptime" in one), default=None)
 
 
 def _offset() -> timedelta:

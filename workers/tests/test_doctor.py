@@ -6,9 +6,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery import current_app
 from django.conf import settings as real_settings
 from django.core.management import call_command
 from django.db import connection
@@ -218,6 +220,30 @@ class TestWithStores:
         assert one("workers").words.startswith("nobody takes tasks from ")
         assert one("heartbeat").words == "the heartbeat has not reported yet"
         assert one("last sweep").words == "no sweep has been closed yet"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("uptimes", "state", "words"),
+    [
+        ([20, 150], "doubtful", "starting, for 150 s: "),
+        ([20, 200], "failed", ""),
+        ([], "failed", ""),
+    ],
+)
+def test_what_has_just_been_started_may_lack_its_first_sweep_and_its_candles(
+    monkeypatch: pytest.MonkeyPatch, uptimes: list[int], state: str, words: str
+) -> None:
+    bootstrap(now=NOON)  # a sweep every two minutes
+    answers = {f"worker-{number}": {"uptime": uptime} for number, uptime in enumerate(uptimes)}
+    inspect = SimpleNamespace(stats=lambda: answers or None)
+    monkeypatch.setattr(current_app.control, "inspect", lambda timeout: inspect)
+
+    sweep, candles = one("last sweep"), one("candles")
+
+    assert (sweep.state, sweep.words) == (state, f"{words}no sweep has been closed yet")
+    assert (candles.state, candles.words) == (state, f"{words}none are complete yet")
+    assert sweep.remedy.startswith("Wait: the next one is due at ") == bool(words)
 
 
 def test_no_secret_is_shown_in_the_configuration(

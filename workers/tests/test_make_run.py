@@ -16,6 +16,7 @@ from typing import ClassVar
 import environ
 import pytest
 
+from exchanges import open_market_data
 from workers import resp, supervisor
 from workers.queues import QueueWatch
 from workers.tests.running import free_ports
@@ -44,6 +45,41 @@ def test_all_taken_ports_are_named_at_once(taken_port: int) -> None:
         supervisor.ports(given)
 
     assert all(name in str(refusal.value) for name in ("WEB_PORT", "LIVE_PORT", "FLOWER_PORT=many"))
+
+
+def test_the_command_for_a_taken_port_has_everything_else_that_was_given_but_secrets(taken_port: int) -> None:
+    given = free_ports() | {"WEB_PORT": str(taken_port), "FLOWER_PORT": str(taken_port + 1), "PATH": "/bin"}
+    given |= {"EXCHANGE": "binance", "ALLOWED_HOSTS": "a b", "BROKER_URL": "redis://:hunter2@elsewhere/0"}
+
+    with pytest.raises(supervisor.CannotStart) as refusal:
+        supervisor.ports(given)
+
+    command = str(refusal.value).splitlines()[-1]
+    for word in ("EXCHANGE=binance", "ALLOWED_HOSTS='a b'", f"FLOWER_PORT={given['FLOWER_PORT']}"):
+        assert f" {word} " in command
+    assert command.count("WEB_PORT=") == 1
+    assert f"WEB_PORT={taken_port + 1} " not in command
+    assert "PATH" not in command
+    assert "hunter2" not in command
+    assert command.endswith(" make run   (and BROKER_URL as before)")
+
+
+def test_an_exchange_that_is_unknown_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "workers.supervisor"], cwd=CHECKOUT, capture_output=True, text=True, timeout=60,
+        env=os.environ | {"EXCHANGE": "nope", "RUN_FOLDER": str(tmp_path)},
+    )  # fmt: skip
+
+    assert (told.returncode, told.stdout) == (1, "")
+    assert told.stderr == "EXCHANGE=nope is no exchange we know. Choose simulated or binance.\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", supervisor.EXCHANGES)
+def test_every_exchange_that_is_let_pass_can_be_opened(name: str) -> None:
+    supervisor.check_exchange({"EXCHANGE": name})
+
+    assert open_market_data(name, "http://127.0.0.1:1", "ws://127.0.0.1:1") is not None
 
 
 def test_one_port_for_two_things_is_refused_by_name() -> None:

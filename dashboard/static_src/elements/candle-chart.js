@@ -184,7 +184,7 @@ class CandleChart extends HTMLElement {
     add("Timeframe", configuration.timeframe);
     add("Version", String(configuration.version));
     for (const [name, parameter] of Object.entries(configuration.parameters)) add(name.replaceAll("_", " "), String(parameter));
-    const verdict = make("p", "verdict", inWords(cell, this.#now()));
+    const verdict = make("p", "verdict", inWords(cell, configuration, this.#now(), this.#book.runsOn(configuration.id, this.ticker)));
     setData(verdict, "signal", cell?.reason ? "" : cell?.signal);
     const record = make("a", "", "Record of this pair");
     record.href = this.addresses.record

@@ -4,24 +4,27 @@ import { age, ageInWords } from "../model/format.js";
 import { NO_OPINION, stateOf } from "../model/selection.js";
 import { setData, setText } from "./dom.js";
 
-const WORDS = { BUY: "BUY", SELL: "SELL", "DO NOTHING": "–", [NO_OPINION]: "n/a", "": "" };
+// A cell in which there will never be a verdict: its configuration does not run on this ticker.
+const NOT_RUN = "not run";
+const WORDS = { BUY: "BUY", SELL: "SELL", "DO NOTHING": "–", [NO_OPINION]: "n/a", [NOT_RUN]: "·", "": "…" };
 const FLASH = { duration: 700, easing: "ease-out" };
 
-/** Fills an element that has the children .now and .last. */
-export function fillCell(element, cell, configuration, now) {
-  const state = stateOf(cell);
+/** Fills an element that has the children .now and .last. `isRun`: whether the configuration runs on this ticker. */
+export function fillCell(element, cell, configuration, now, isRun) {
+  const state = cell || isRun ? stateOf(cell) : NOT_RUN;
   setData(element, "signal", state);
   setText(element.children[0], WORDS[state]);
   setText(element.children[1], lastCall(cell, state, now));
   setData(element.children[1], "call", cell && !isActive(state) ? cell.calledSignal : "");
-  const label = `${configuration.name}: ${inWords(cell, now)}`;
+  const label = `${configuration.name}: ${inWords(cell, configuration, now, isRun)}`;
   if (element.ariaLabel !== label) element.ariaLabel = label;
 }
 
 /** A cell in a sentence, for tooltips and screen readers. */
-export function inWords(cell, now) {
+export function inWords(cell, configuration, now, isRun) {
   const state = stateOf(cell);
-  if (!state) return "no verdict yet";
+  if (!state && !isRun) return "not run on this ticker";
+  if (!state) return `no verdict yet, the first one comes when a ${configuration.timeframe} candle closes`;
   const ago = cell.calledAt === null ? "" : `${ageInWords(now - cell.calledAt)} ago`;
   if (isActive(state)) return cell.calledSignal === state ? `${state}, called ${ago}` : state;
   const called = ago ? `last call ${cell.calledSignal} ${ago}` : "no call yet";

@@ -14,6 +14,8 @@ const AGES_EVERY = 5_000;
 const RESORT_AFTER = 1_000;
 // Before the algorithms: ticker, price, number of BUY, number of SELL.
 const FIXED = 4;
+// So many tickers of a column are named in its tooltip.
+const NAMED = 12;
 
 class SignalMatrix extends HTMLElement {
   #book = null;
@@ -120,7 +122,9 @@ class SignalMatrix extends HTMLElement {
       ...configurations.map((one) => {
         const cell = headCell("", "matrix-algorithm");
         cell.append(make("span", "name", one.name), make("span", "timeframe", one.timeframe));
-        cell.title = one.description;
+        const places = this.#book.placesOf(one.id);
+        if (places) cell.append(make("span", "timeframe", places.size === 1 ? "1 ticker" : `${places.size} tickers`));
+        cell.title = aboutColumn(one, places);
         return cell;
       }),
     );
@@ -210,7 +214,8 @@ class SignalMatrix extends HTMLElement {
     cells.forEach((cell, place) => {
       const configuration = this.#book.configurations[this.#columns[place]];
       cell.id = `cell-${index}-${place + 1}`;
-      fillCell(cell, row.cells[this.#columns[place]], configuration, this.#now());
+      const isRun = this.#book.runsOn(configuration.id, row.symbol);
+      fillCell(cell, row.cells[this.#columns[place]], configuration, this.#now(), isRun);
       const isMarked = this.marked?.ticker === row.symbol && this.marked.configuration === configuration.id;
       cell.classList.toggle("is-marked", isMarked);
       if (this.#flashes.size && this.#flashes.has(`${row.symbol} ${configuration.id}`)) flash(cell);
@@ -304,10 +309,26 @@ class SignalMatrix extends HTMLElement {
     const ticker = target.closest(".matrix-row").dataset.ticker;
     const configuration = this.#book.configuration(Number(target.dataset.configuration));
     const cell = this.#book.cell(configuration.id, ticker);
-    const lines = [`${ticker} · ${configuration.name} · ${configuration.timeframe}`, inWords(cell, this.#now())];
+    const isRun = this.#book.runsOn(configuration.id, ticker);
+    const lines = [
+      `${ticker} · ${configuration.name} · ${configuration.timeframe}`,
+      inWords(cell, configuration, this.#now(), isRun),
+    ];
     if (cell) lines.push(`Candle closed ${utc(cell.closedAt)}`, `Value ${value(cell.value)} · price ${price(cell.price, this.#book.rows.get(ticker).step)}`);
     target.title = lines.join("\n");
   }
+}
+
+/** The tooltip of a column: what its algorithm does, and where and when one of the user's own writes a verdict. */
+function aboutColumn(configuration, places) {
+  const lines = [configuration.description];
+  if (configuration.is_own) lines.push(`Your own: a verdict each time its ${configuration.timeframe} candle has closed.`);
+  if (places) {
+    const named = [...places].sort().slice(0, NAMED);
+    const rest = places.size - named.length;
+    lines.push(`It runs on ${named.join(", ")}${rest ? ` and ${rest} more` : ""}.`);
+  }
+  return lines.filter(Boolean).join("\n");
 }
 
 function headCell(text, className) {

@@ -15,6 +15,10 @@ export class Book {
     this.columns = new Map(reply.configurations.map((one, column) => [one.id, column]));
     this.rows = new Map(reply.tickers.map(([, symbol, step]) => [symbol, newRow(symbol, step, reply.configurations.length)]));
     const symbols = new Map(reply.tickers.map(([id, symbol]) => [id, symbol]));
+    this.places = new Map();
+    for (const { id, tickers } of reply.configurations) {
+      if (tickers) this.places.set(id, new Set(tickers.map((ticker) => symbols.get(ticker))));
+    }
     for (const [configuration, ticker, signal, closedAt, calledSignal, calledAt, value, price, reason] of reply.cells) {
       const row = this.rows.get(symbols.get(ticker));
       const cell = { signal, closedAt, calledSignal, calledAt, value, price, reason, seen: [] };
@@ -40,6 +44,16 @@ export class Book {
   /** The cell of a configuration on a ticker, or undefined. */
   cell(configuration, ticker) {
     return this.rows.get(ticker)?.cells[this.columns.get(configuration)];
+  }
+
+  /** Whether a configuration runs on a ticker: one of the user's own may do so on chosen ones only. */
+  runsOn(configuration, ticker) {
+    return this.places.get(configuration)?.has(ticker) ?? true;
+  }
+
+  /** The tickers a configuration runs on where those are not all; else undefined. */
+  placesOf(configuration) {
+    return this.places.get(configuration);
   }
 
   /** The configuration's own data, or undefined. */

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Book } from "../model/book.js";
-import { MINUTE, NOON, frame, reply } from "./given.js";
+import { MINUTE, NOON, configuration, frame, reply } from "./given.js";
 
 test("a newer verdict replaces the one that was shown", () => {
   const book = new Book(reply());
@@ -87,6 +87,17 @@ test("frames of pairs that the page does not show are foreign", () => {
   assert.equal(book.apply(frame({ ticker: "XRPUSDT" })), "foreign");
   assert.equal(book.apply(frame({ configuration: 99 })), "foreign");
   assert.equal(book.calls.length, 1);
+});
+
+test("a configuration runs on every ticker of the page unless it names its own", () => {
+  const own = { ...configuration(3, "rsi", "RSI"), is_own: true, tickers: [12] };
+  const book = new Book(reply({ configurations: [configuration(1, "rsi", "RSI"), own], cells: [] }));
+
+  assert.equal(book.runsOn(1, "BTCUSDT"), true);
+  assert.equal(book.runsOn(3, "ETHUSDT"), true);
+  assert.equal(book.runsOn(3, "BTCUSDT"), false);
+  assert.deepEqual([...book.placesOf(3)], ["ETHUSDT"]);
+  assert.equal(book.placesOf(1), undefined);
 });
 
 test("a row counts its BUY and SELL and knows its newest call", () => {

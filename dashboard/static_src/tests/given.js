@@ -31,7 +31,7 @@ export function reply(changes = {}) {
 }
 
 export function configuration(id, algorithm, name) {
-  return { id, algorithm, name, description: "", timeframe: "2m", version: 1, parameters: {} };
+  return { id, algorithm, name, description: "", timeframe: "2m", version: 1, parameters: {}, is_own: false, tickers: null };
 }
 
 export function frame(changes = {}) {

@@ -7,9 +7,12 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Page, expect
 
-from dashboard.tests.browser.conftest import log_in
+from accounts.models import User
+from dashboard.tests.browser.conftest import cell, log_in
+from dashboard.tests.conftest import close_sweep, give_verdicts, last_slot
 from market.models import Ticker
 from signals.models import Configuration
+from signals.services.following import central_configurations
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -49,6 +52,34 @@ def test_every_width_shows_the_whole_page(page: Page, followed: tuple[Configurat
         if page.evaluate("document.scrollingElement.scrollWidth") > width:
             cut_off.append(width)
     assert cut_off == []
+
+
+def test_all_columns_of_premium_fit_a_desktop_and_blanks_are_explained(
+    page: Page, alice: User, own: Configuration, tickers: list[Ticker]
+) -> None:
+    preference = alice.algorithm_preferences.get(configuration=own)
+    preference.all_tickers = False
+    preference.save()
+    preference.tickers.set(tickers[:2])
+    close_sweep(last_slot())
+    give_verdicts(central_configurations(), tickers)
+    log_in(page, "alice")
+    expect(page.locator(".matrix-head .matrix-algorithm")).to_have_count(13)
+
+    grid = page.locator(".matrix-grid")
+    assert grid.evaluate("grid => grid.scrollWidth - grid.clientWidth") == 0
+    one_line = page.locator("select[name=sort]").bounding_box()
+    key = page.locator(".key").bounding_box()
+    assert one_line is not None
+    assert key is not None
+    assert one_line["y"] < key["y"] + key["height"] / 2 < one_line["y"] + one_line["height"]
+
+    expect(page.locator(".matrix-head").get_by_text("2 tickers")).to_be_visible()
+    expect(page.locator(".key").get_by_text("not run")).to_be_visible()
+    expect(cell(page, own, tickers[5])).to_have_text("·")
+    expect(cell(page, own, tickers[5])).to_have_attribute("aria-label", "RSI: not run on this ticker")
+    waits = "RSI: no verdict yet, the first one comes when a 5m candle closes"
+    expect(cell(page, own, tickers[0])).to_have_attribute("aria-label", waits)
 
 
 # WCAG 2.2, 1.4.3: relative luminance and contrast ratio, of colours as the browser resolves them.

@@ -5,9 +5,9 @@ import sys
 from argparse import RawDescriptionHelpFormatter
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
-from signals.management.arguments import day
+from signals.management.arguments import JsonCommand, past_day
 from signals.services.parity import NothingToReplay, Replay, as_json, replay_day
 
 EPILOG = """examples:
@@ -15,10 +15,11 @@ EPILOG = """examples:
   python manage.py replay --day 2026-11-25 --tickers BTCUSDT ETHUSDT --json
 
 Ends with code 0 when every verdict is what the stored candles give, 1 when one is not, 2 when there is nothing to replay.
+With --json that is told as {"error": "..."}.
 """
 
 
-class Command(BaseCommand):
+class Command(JsonCommand):
     help = "Compute a day's verdicts of the central feed again from the stored candles, and compare every row."
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
@@ -26,13 +27,13 @@ class Command(BaseCommand):
         return super().create_parser(prog_name, subcommand, epilog=EPILOG, formatter_class=formatter, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--day", type=day, required=True, help="UTC, such as 2026-11-25")
+        parser.add_argument("--day", required=True, help="UTC, such as 2026-11-25")
         parser.add_argument("--tickers", nargs="+", metavar="SYMBOL", help="these only (default: all)")
         parser.add_argument("--json", action="store_true", help="one JSON object instead of words")
 
     def handle(self, *args: object, **options: Any) -> None:
         try:
-            found = replay_day(day=options["day"], tickers=options["tickers"], say=self._progress)
+            found = replay_day(day=past_day(options["day"]), tickers=options["tickers"], say=self._progress)
         except NothingToReplay as nothing:
             raise CommandError(str(nothing), returncode=2) from None
         if options["json"]:

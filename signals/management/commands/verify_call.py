@@ -6,8 +6,9 @@ from argparse import RawDescriptionHelpFormatter
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from signals.management.arguments import JsonCommand
 from signals.models import Call
 from signals.services.evaluation import from_ms
 from signals.services.evidence import Check, Evidence, verify_call
@@ -22,7 +23,7 @@ computed any more.
 SHOWN = 5  # candles
 
 
-class Command(BaseCommand):
+class Command(JsonCommand):
     help = "Show what one call was made from, and compute it and its outcomes again."
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:

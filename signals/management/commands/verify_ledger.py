@@ -6,8 +6,9 @@ from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from signals.management.arguments import JsonCommand
 from signals.services.ledger import check_ledger
 
 EPILOG = """examples:
@@ -20,7 +21,7 @@ digest with one that you have kept yourself: whoever can rewrite calls can rewri
 """
 
 
-class Command(BaseCommand):
+class Command(JsonCommand):
     help = "Make the hash chain over all public calls anew, and compare it with the ledger."
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:

@@ -21,7 +21,7 @@ WIDTH = max(len(check.name) for check in CHECKS)
 class Command(BaseCommand):
     help = """Say what is wrong with this installation, and how to mend it. Changes nothing; works with everything down.
 
-Exit code 0: all is well (doubts are allowed); 1: something is wrong; 2: the settings could not be read.
+Exit code 0: all is well (doubts are allowed, and what has just been started may lack its first sweep); 1: something is wrong; 2: the settings could not be read.
 
 examples:
   python manage.py doctor
