@@ -5,26 +5,35 @@ Every function runs inside the product, where Django has the bench's stores: wor
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
+from pathlib import Path
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.test import override_settings
 
 from engine.candles import TIMEFRAMES
 from market.candles import candle_table
 from market.models import Ticker
 from market.partitions import drop_partitions, ensure_partition
-from signals.models import CENTRAL, Configuration, Sweep
+from signals.models import CENTRAL, CentralSpan, Configuration, Horizon, Sweep
+from signals.services.documents import build_documents
 from signals.services.housekeeping import prune
 from signals.services.results import RECEIPTS, RESULTS
+from signals.services.tallies import rebuild_months
 
 # The timeframes that come in whatever the operator chooses: 1m from the exchange, 2m for the central feed.
 KEPT_TIMEFRAMES = ("1m", "2m")
+# What has a partition for each day, by the name that a report has for it.
+DAILY = {"verdicts": RESULTS, "receipts": RECEIPTS} | {f"candles {one}": candle_table(one) for one in KEPT_TIMEFRAMES}
+# Scoring is so far behind the newest sweep: it has work to do, and the candles to do it with.
+UNSCORED = timedelta(hours=6)
 WRITERS = 2
 TICKERS_PER_WRITE = 50
 
@@ -64,6 +73,25 @@ SELECT slot, slot, configuration_id, ticker_id, candle_closed_at, signal, 'DO NO
 FROM signals_signalresult
 WHERE candle_closed_at = %(slot)s AND slot = %(slot)s AND is_call
 ON CONFLICT DO NOTHING
+"""
+# Those with an exit from `since` to `until`, in the order of scoring: an index is as dense as that makes it.
+OUTCOMES_OF = """
+INSERT INTO signals_outcome (call_id, horizon, status, reason, entry_at, exit_at, entry_price, exit_price, fee_rate,
+    net_return, hold_return, scored_at)
+SELECT id, horizon, 'scored', '', entry_at, exit_at, price, price * (1 + moved), 0.001, moved - 0.002, moved - 0.002, exit_at
+FROM (SELECT id, price, horizon, entry_at, entry_at + make_interval(mins => horizon) AS exit_at,
+             ((id * 7919 + horizon * 31) %% 401 - 200) / 10000.0 AS moved
+      FROM (SELECT id, price, date_trunc('minute', published_at) + interval '1 minute' AS entry_at FROM signals_call
+            WHERE candle_closed_at >= %(earliest)s AND candle_closed_at < %(until)s) AS call,
+          unnest(%(horizons)s::integer[]) AS horizon) AS due
+WHERE exit_at >= %(since)s AND exit_at < %(until)s
+ORDER BY exit_at, id
+ON CONFLICT DO NOTHING
+"""
+LEDGER_OF = """
+INSERT INTO signals_ledgerentry (day, calls, first_call, last_call, previous_digest, digest, made_at)
+SELECT (published_at AT TIME ZONE 'UTC')::date AS day, count(*), min(id), max(id), repeat('0', 64), repeat('0', 64), now()
+FROM signals_call GROUP BY day
 """
 CANDLES_OF = """
 INSERT INTO market_candle (ticker_id, timeframe, open_time, open, high, low, close, volume, received_at)
@@ -107,6 +135,33 @@ def fill_day(*, day: str, sweeps: int, start: int, stop: int) -> float:
                     cursor.execute(CANDLES_OF, {**values, "timeframe": timeframe, "slot": at})
     with connection.cursor() as cursor:
         cursor.execute(LATEST_OF, values)
+    since, until = (first + timedelta(days=1) * number / sweeps for number in (start, stop))
+    _make_outcomes(since - UNSCORED, until - UNSCORED)
+    return time.monotonic() - started
+
+
+def score_rest(*, day: str) -> None:
+    """What scoring has left to do when `day` is over: from then on each call has an outcome at every horizon."""
+    after = datetime.fromisoformat(day).replace(tzinfo=UTC) + timedelta(days=1)
+    _make_outcomes(after - UNSCORED, after + timedelta(days=2))
+
+
+def _make_outcomes(since: datetime, until: datetime) -> None:
+    earliest = since - timedelta(days=2)  # a day is the longest horizon
+    with connection.cursor() as cursor:
+        cursor.execute(OUTCOMES_OF, {"earliest": earliest, "since": since, "until": until, "horizons": Horizon.values})
+
+
+def make_record(*, at: str) -> float:
+    """The public record of all calls so far, as its task makes it, and a link of the ledger for each day, whose digests are
+    none. Gives the seconds it took."""
+    started = time.monotonic()
+    since = datetime(2001, 1, 1, tzinfo=UTC)
+    CentralSpan.objects.bulk_create(CentralSpan(configuration_id=one, since=since) for one in _configurations())
+    rebuild_months(at=datetime.fromisoformat(at), everything=True)
+    build_documents(at=datetime.fromisoformat(at))
+    with connection.cursor() as cursor:
+        cursor.execute(LEDGER_OF)
     return time.monotonic() - started
 
 
@@ -153,18 +208,52 @@ def sizes() -> list[tuple[str, int, int, int, int]]:
         return [tuple(row) for row in cursor.fetchall()]
 
 
-def prune_day(*, day: str) -> dict[str, float]:
-    """Drops everything older than the day after `day` as the daily tasks do; gives the seconds of each part."""
+FILES = """
+SELECT current_setting('data_directory') || '/' || pg_relation_filepath(file)
+FROM (SELECT oid, reltoastrelid FROM pg_class WHERE relname = %s) AS leaf,
+    LATERAL (SELECT leaf.oid UNION ALL SELECT nullif(leaf.reltoastrelid, 0) UNION ALL
+             SELECT indexrelid FROM pg_index WHERE indrelid IN (leaf.oid, leaf.reltoastrelid)) AS of_leaf (file)
+WHERE file IS NOT NULL
+"""
+
+
+def forget_day(*, day: str) -> int:
+    """Has the day's partitions written out and taken from the kernel's cache, as one is that was written a month ago.
+
+    Gives their bytes. A system without posix_fadvise keeps what it has.
+    """
+    at, size = datetime.fromisoformat(day).replace(tzinfo=UTC), 0
+    with connection.cursor() as cursor:
+        cursor.execute("CHECKPOINT")
+        for table in DAILY.values():
+            cursor.execute(FILES, [table.partition(at)])
+            for (name,) in cursor.fetchall():
+                # The file itself, its further GB (.1) and its maps (_fsm): not one whose number begins alike.
+                files = [Path(name), *Path(name).parent.glob(f"{Path(name).name}[._]*")]
+                size += sum(map(_forget, files))
+    return size
+
+
+def _forget(file: Path) -> int:
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())
+        if hasattr(os, "posix_fadvise"):  # else: macOS
+            os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return file.stat().st_size
+
+
+def prune_until(*, day: str) -> dict[str, float]:
+    """Drops everything up to the end of `day` as the daily tasks do; gives the seconds of each part."""
     after = datetime.fromisoformat(day).replace(tzinfo=UTC) + timedelta(days=1)
     taken = {}
-    for name, work in (
-        ("signals.tasks.prune", lambda: prune(now=after + settings.SIGNAL_RETENTION)),
-        ("candles 1m", lambda: drop_partitions(candle_table("1m"), before=after)),
-        ("candles 2m", lambda: drop_partitions(candle_table("2m"), before=after)),
-    ):
+    for name, table in DAILY.items():
         started = time.monotonic()
-        work()
+        drop_partitions(table, before=after)
         taken[name] = time.monotonic() - started
+    started = time.monotonic()
+    with override_settings(SIGNAL_RETENTION=settings.SWEEP_RETENTION):  # else it would leave the sweeps of that day
+        prune(now=after + settings.SWEEP_RETENTION)
+    taken["the rest of signals.tasks.prune"] = time.monotonic() - started
     return taken
 
 

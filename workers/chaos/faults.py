@@ -15,6 +15,13 @@ import psycopg2
 from workers.chaos import poison
 from workers.chaos.stage import Stage
 
+# The record's worker does one thing at a time, and may have a record to make or calls to score in hand.
+RECORD_WITHIN = 240.0
+FIND_WAITING_RECORD = """
+SELECT 1 FROM pg_stat_activity JOIN pg_locks USING (pid)
+WHERE application_name = 'worker-record' AND relation = 'accounts_notification'::regclass AND NOT granted
+"""
+
 CleanUp = Callable[[], None]
 Inflict = Callable[[Stage], CleanUp | None]
 
@@ -192,22 +199,40 @@ def _spoil_candles(stage: Stage) -> None:
         live.set(key, spoil(held))
 
 
-def _block_prunes(stage: Stage) -> None:
-    """The record's worker waits for a lock, as a prune beside a long report may, and another prune waits behind it."""
+@contextlib.contextmanager
+def _two_prunes(stage: Stage) -> Iterator[list[str]]:
+    """The record's worker waits for a lock amid a prune, as one beside a long report may, and another waits behind it.
+
+    Gives their ids.
+    """
     product = stage.installation.product
     with contextlib.closing(psycopg2.connect(product.values["DATABASE_URL"])) as connection:
         with connection.cursor() as cursor:
             cursor.execute("LOCK TABLE accounts_notification IN ACCESS EXCLUSIVE MODE")
-        for _ in range(2):
-            product.celery.send_task("signals.tasks.prune", queue="record")
-        time.sleep(30)
+        yield [product.celery.send_task("signals.tasks.prune", queue="record").id for _ in range(2)]
         connection.rollback()
+
+
+def _block_prunes(stage: Stage) -> None:
+    with _two_prunes(stage):
+        time.sleep(30)
+
+
+def _kill_record(stage: Stage) -> None:
+    """What the worker had in hand is gone until beat sends it again; what waited its successor must do."""
+    done = "SELECT 1 FROM django_celery_results_taskresult WHERE task_id = %s AND status = 'SUCCESS'"
+    wait_for = stage.installation.wait_for
+    with _two_prunes(stage) as (_, waiting):
+        wait_for("a prune that waits for the lock", lambda: stage.query(FIND_WAITING_RECORD), RECORD_WITHIN)
+        stage.installation.kill("worker-record")
+    wait_for("the prune that waited, by another worker", lambda: stage.query(done, waiting), RECORD_WITHIN)
 
 
 FAULTS = (
     Fault("worker-child", NO_WORK, "kill -9 of one process of the sweep worker", _kill_child, 2, ("sweep", "candle")),
     Fault("worker", NO_WORK, "kill -9 of the whole sweep worker", _kill("worker-sweep"), 3, is_short=True),
     Fault("worker-default", NO_WORK, "kill -9 of the default worker", _kill("worker-default"), 1),
+    Fault("worker-record", NO_WORK, "kill -9 of the record's worker amid a prune, another waits", _kill_record, 1, ("any",)),
     Fault("beat", NO_SLOT, "kill -9 of beat", _kill("beat"), 3, ("any", "sweep")),
     Fault("two-beats", NO_SLOT, "a second beat for 20 s", _double("beat", 20), 1, ("any",), is_unseen=True, is_short=True),
     Fault("two-prunes", NO_SLOT, "two prunes that wait for a lock for 30 s", _block_prunes, 1, ("any",), is_unseen=True),

@@ -1,4 +1,4 @@
-"""The short form of `make chaos`, as CI runs it: real processes, four faults, every promise."""
+"""The short form of `make chaos`, as CI runs it: real processes, five faults, every promise."""
 
 from __future__ import annotations
 
