@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 
@@ -14,6 +15,11 @@ def main() -> None:
     if sys.argv[1:2] and sys.argv[1] in SELF_CONTAINED:
         os.environ["BORITRADER_BUILD"] = "1"
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "boritrader.settings")
+    if importlib.util.find_spec("django") is None:
+        sys.stderr.write(
+            "This Python has no Django. The project has one of its own: .venv/bin/python manage.py (`make setup` makes it).\n"
+        )
+        sys.exit(2)
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
     from django.db import OperationalError

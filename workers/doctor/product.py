@@ -98,8 +98,8 @@ def candles() -> str:
     late = [one.reason for one in found if one.reason]
     if late:
         raise Failed("; ".join(late))
-    ages = ", ".join(f"{one.timeframe} {one.age.total_seconds():.0f} s ago" for one in found)
-    return f"complete; the newest closed: {ages}"
+    ages = ", ".join(f"those of {one.timeframe} {one.age.total_seconds():.0f} s ago" for one in found)
+    return f"complete; the newest closed, {ages}"
 
 
 def last_sweep() -> str:

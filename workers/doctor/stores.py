@@ -86,7 +86,7 @@ def live_store() -> str:
         )
     if limit and info["used_memory"] > FULL * limit:
         raise Doubtful(f"{_mb(info['used_memory'])} of {_mb(limit)} are used", "Raise LIVE_MAXMEMORY.")
-    return f"{_mb(info['used_memory'])} of {_mb(limit) if limit else 'all memory'}; the candles need {_mb(needed)}"
+    return f"{_mb(info['used_memory'])} of {_mb(limit) if limit else 'all memory'}; {_mb(needed)} are room enough for the candles"
 
 
 def _timeframes() -> list[str]:
