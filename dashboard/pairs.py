@@ -41,6 +41,8 @@ def pair_of_newest_call(query: Mapping[str, str], at: datetime) -> tuple[str, st
         raise Http404("The central feed has never run this algorithm on this ticker.")
     if algorithm and ticker:
         return algorithm, ticker
+    if ticker and not Ticker.objects.filter(exchange=settings.EXCHANGE, symbol=ticker).exists():
+        raise Http404(f"There is no ticker {ticker[:60]}.")
     calls = public_calls(at=at)
     if algorithm:
         calls = calls.filter(configuration__algorithm=algorithm)

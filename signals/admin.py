@@ -69,11 +69,16 @@ class LatestSignalAdmin(ReadOnlyAdmin):
 
 @admin.register(Call)
 class CallAdmin(ReadOnlyAdmin):
-    list_display = ("candle_closed_at", "ticker", "configuration", "previous_signal", "signal", "price", "value")
+    list_display = ("candle_closed_at", "signal", "ticker", "price", "configuration", "previous_signal", "value")
+    readonly_fields = ("candles",)
     list_filter = ("signal", "configuration__algorithm")
     list_select_related = ("ticker", "configuration")
     search_fields = ("ticker__symbol",)
     ordering = ("-candle_closed_at",)
+
+    @admin.display(description="Digest of its candles")
+    def candles(self, call: Call) -> str:
+        return bytes(call.candles_digest).hex()
 
 
 @admin.register(Outcome)

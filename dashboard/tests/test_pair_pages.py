@@ -140,3 +140,10 @@ def test_the_signals_page_knows_the_way_to_a_pairs_record(client: Client, bob: U
     client.force_login(bob)
 
     assert '"record": "/record/__algorithm__/__ticker__/"' in client.get("/").content.decode()
+
+
+def test_a_ticker_that_does_not_exist_is_told_apart_from_one_without_calls(
+    client: Client, rsi: Configuration, tickers: list[Ticker]
+) -> None:
+    assert "There is no ticker FOOBAR." in client.get("/record/pair/?ticker=foobar").content.decode()
+    assert "No call of this is public yet" in client.get("/record/pair/?ticker=T00USDT").content.decode()

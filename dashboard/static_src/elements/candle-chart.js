@@ -59,7 +59,7 @@ class CandleChart extends HTMLElement {
 
   /** Loads and shows a ticker's candles with the calls of a configuration (the first one where none is given). */
   open(ticker, configurationId) {
-    const configuration = this.#book.configuration(configurationId) ?? this.#book.configurations[0];
+    const configuration = this.#book.configuration(configurationId) ?? this.#book.lastCalled(ticker);
     if (ticker !== this.ticker || configuration.id !== this.configuration.id) this.#isDrawn = false;
     this.ticker = ticker;
     this.configuration = configuration;

@@ -46,6 +46,12 @@ export class Book {
     return this.rows.get(ticker)?.cells[this.columns.get(configuration)];
   }
 
+  /** The configuration of a ticker's newest call; the first of all where there is none. */
+  lastCalled(ticker) {
+    const calledAt = (column) => this.rows.get(ticker)?.cells[column]?.calledAt ?? 0;
+    return this.configurations.reduce((best, one, column) => (calledAt(column) > calledAt(this.columns.get(best.id)) ? one : best));
+  }
+
   /** Whether a configuration runs on a ticker: one of the user's own may do so on chosen ones only. */
   runsOn(configuration, ticker) {
     return this.places.get(configuration)?.has(ticker) ?? true;

@@ -100,6 +100,15 @@ test("a configuration runs on every ticker of the page unless it names its own",
   assert.equal(book.placesOf(1), undefined);
 });
 
+test("a chart opens with the algorithm that called last", () => {
+  const configurations = [configuration(1, "adx", "ADX"), configuration(2, "rsi", "RSI"), configuration(3, "macd", "MACD")];
+  const called = (id, at) => [id, 11, "DO NOTHING", NOON, at && "BUY", at, 1, 1, ""];
+  const book = new Book(reply({ configurations, cells: [called(1, NOON - MINUTE), called(2, NOON), called(3, null)] }));
+
+  assert.equal(book.lastCalled("BTCUSDT").id, 2);
+  assert.equal(book.lastCalled("ETHUSDT").id, 1);
+});
+
 test("a row counts its BUY and SELL and knows its newest call", () => {
   const book = new Book(reply());
   book.apply(frame());
