@@ -26,6 +26,7 @@ from signals.services.readiness import central_timeframes, lateness
 from signals.services.results import write_outcomes
 from signals.services.schedules import latest_instant
 from signals.services.sweeps import (
+    OVERDUE_AFTER,
     NotEntitled,
     central_timetable,
     check_sweep,
@@ -110,7 +111,8 @@ def close_sweeps(**unknown: Any) -> None:
     market_now, now = clock.now(), datetime.now(UTC)
     record_missed_slots(market_now=market_now, now=now)
     end_spans_of_stopped_feed()
-    if not Sweep.objects.central().open().exists():  # late ones wait for what is at work, and come a few at a time
+    # Late ones come a few at a time, and wait for older ones at work; not for the present one, which may be at every look.
+    if not Sweep.objects.central().open().filter(slot__lt=market_now - OVERDUE_AFTER).exists():
         for slot in overdue_slots(market_now=market_now)[:LATE_AT_ONCE]:
             if lateness(slot=slot, timeframes=central_timeframes(), now=now) == "":  # else it is looked at again
                 central_sweep.apply_async(kwargs={"slot": slot.isoformat()}, expires=10)

@@ -15,7 +15,7 @@ from pytest_django import Settings
 from redis import Redis
 
 from accounts.models import User
-from market import watermark
+from market import clock, watermark
 from market.connection import live_store
 from market.models import HeartbeatStatus, Ticker
 from signals import tasks
@@ -139,6 +139,21 @@ def test_late_slots_come_a_few_at_a_time_and_wait_for_what_is_at_work(tickers: l
 
     slots = [task["slot"] for task in queued("sweep") if "slot" in task]
     assert slots == [(first.slot + number * timedelta(minutes=2)).isoformat() for number in range(1, 5)]
+
+
+def test_late_slots_do_not_wait_for_the_present_sweep(tickers: list[Ticker], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a look comes just after each slot, the present sweep is at work at every look."""
+    watermark.publish({"2m": 2**42})
+    newest = latest_instant(EVERY_2_MINUTES, at=datetime.now(UTC))
+    monkeypatch.setattr(clock, "now", lambda: newest + timedelta(seconds=1))
+    first = open_sweep(newest - timedelta(minutes=6))
+    Sweep.objects.filter(pk=first.pk).update(status=Sweep.Status.CLOSED)
+    open_sweep(newest)
+
+    close_sweeps()
+
+    slots = [task["slot"] for task in queued("sweep") if "slot" in task]
+    assert slots == [(newest - timedelta(minutes=minutes)).isoformat() for minutes in (4, 2)]
 
 
 def test_a_late_slot_gets_the_verdicts_of_its_own_candles(tickers: list[Ticker]) -> None:
