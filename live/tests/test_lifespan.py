@@ -5,7 +5,8 @@ import gc
 import signal
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -77,6 +78,22 @@ async def test_a_failure_stops_the_process_instead_of_leaving_it_deaf(caplog: py
     assert "a fault of ours" in caplog.text
 
 
+@asynccontextmanager
+async def living_process() -> AsyncIterator[None]:
+    """A web process between its startup and its shutdown."""
+
+    async def run() -> None:
+        await asyncio.Event().wait()
+
+    server = Server()
+    lifespan = asyncio.create_task(Lifespan(run)({"type": "lifespan"}, server.events.get, server.send))
+    server.events.put_nowait({"type": "lifespan.startup"})
+    await asyncio.sleep(0.01)
+    yield
+    server.events.put_nowait({"type": "lifespan.shutdown"})
+    await lifespan
+
+
 class Circle:
     """Garbage that only a collection finds, as a socket is that has gone."""
 
@@ -85,24 +102,16 @@ class Circle:
 
 
 async def test_what_is_garbage_after_a_long_life_is_collected_before_many_more_have_come() -> None:
-    async def run() -> None:
-        await asyncio.Event().wait()
+    async with living_process():
+        circle = Circle()
+        is_there = weakref.ref(circle)
+        gc.collect()  # it is old now
+        del circle
 
-    server = Server()
-    lifespan = asyncio.create_task(Lifespan(run)({"type": "lifespan"}, server.events.get, server.send))
-    server.events.put_nowait({"type": "lifespan.startup"})
-    await asyncio.sleep(0.01)
-    circle = Circle()
-    is_there = weakref.ref(circle)
-    gc.collect()  # it is old now
-    del circle
+        newer: list[list[int]] = [[] for _ in range(200_000)]
 
-    newer: list[list[int]] = [[] for _ in range(200_000)]
-
-    assert is_there() is None
-    assert len(newer) == 200_000
-    server.events.put_nowait({"type": "lifespan.shutdown"})
-    await lifespan
+        assert is_there() is None
+        assert len(newer) == 200_000
 
 
 def backend_pid() -> int:
@@ -113,21 +122,12 @@ def backend_pid() -> int:
 
 @pytest.mark.django_db(transaction=True)
 async def test_the_threads_that_ask_for_sockets_are_few_and_keep_their_connections() -> None:
-    async def run() -> None:
-        await asyncio.Event().wait()
+    async with living_process():
+        ask = database_sync_to_async(backend_pid, thread_sensitive=False)
+        pids = set(await asyncio.gather(*(ask() for _ in range(40))))
+        again = set(await asyncio.gather(*(ask() for _ in range(40))))
 
-    server = Server()
-    lifespan = asyncio.create_task(Lifespan(run)({"type": "lifespan"}, server.events.get, server.send))
-    server.events.put_nowait({"type": "lifespan.startup"})
-    await asyncio.sleep(0.01)
-
-    ask = database_sync_to_async(backend_pid, thread_sensitive=False)
-    pids = set(await asyncio.gather(*(ask() for _ in range(40))))
-    again = set(await asyncio.gather(*(ask() for _ in range(40))))
-
-    assert len(pids | again) <= THREADS
-    server.events.put_nowait({"type": "lifespan.shutdown"})
-    await lifespan
+        assert len(pids | again) <= THREADS
 
 
 async def test_what_is_urgent_is_asked_though_every_other_thread_is_taken() -> None:
