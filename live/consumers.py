@@ -16,7 +16,7 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 
 from live import client_messages
 from live.client_messages import NotUnderstood, Pace, parse_since
-from live.frames import message_of
+from live.frames import message_of, text_of
 from live.groups import group_name, user_group
 from live.layer import LiveChannelLayer
 from live.messages import (
@@ -62,8 +62,12 @@ class LiveConsumer(AsyncWebsocketConsumer, ABC):
         """Those of the pairs he may not join, each with the reason; an empty list lets him join them all."""
 
     @abstractmethod
-    async def replay(self, user: AbstractBaseUser, since: int) -> list[ServerFrame] | None:
-        """What the groups in `self.joined` got from the slot `since` (ms) on, oldest first; None: too much, reload."""
+    async def replay(self, user: AbstractBaseUser, since: int) -> list[str] | None:
+        """What the groups in `self.joined` got from the slot `since` (ms) on, oldest first; None: too much, reload.
+
+        As the frames' JSON (`live.frames.text_of`), a quarter of the frames' size: a reader may take it as slowly as he is
+        let, and all of it is held meanwhile.
+        """
 
     @abstractmethod
     async def rights_hold(self, user: AbstractBaseUser) -> bool:
@@ -160,9 +164,9 @@ class LiveConsumer(AsyncWebsocketConsumer, ABC):
         elif since is not None:
             await self._replay(frames, since)
 
-    async def _replay(self, frames: list[ServerFrame], since: int) -> None:
-        for number, frame in enumerate(frames, start=1):
-            await self._tell(frame)
+    async def _replay(self, frames: Sequence[str], since: int) -> None:
+        for number, text in enumerate(frames, start=1):
+            await self._socket.send(message_of(text))
             if number % 100 == 0:  # a reader who keeps up lets `_tell` run through: the others want their turn
                 await asyncio.sleep(0)
         await self._tell({"type": "replayed", "v": WIRE_VERSION, "since": since, "count": len(frames)})
@@ -208,7 +212,7 @@ class LiveConsumer(AsyncWebsocketConsumer, ABC):
             answered_at = clock()
 
     async def _tell(self, frame: ServerFrame) -> None:
-        await self._socket.send(message_of(frame))
+        await self._socket.send(message_of(text_of(frame)))
 
     @property
     def _layer(self) -> LiveChannelLayer:

@@ -63,9 +63,14 @@ _batches = msgspec.json.Decoder(list[tuple[str, msgspec.Raw]])
 _published = msgspec.json.Decoder(_Published)
 
 
-def message_of(frame: ServerFrame) -> dict[str, Any]:
-    """The ASGI message that carries the frame."""
-    return {"type": "websocket.send", "text": msgspec.json.encode(frame).decode()}
+def text_of(frame: ServerFrame) -> str:
+    """The frame as JSON."""
+    return msgspec.json.encode(frame).decode()
+
+
+def message_of(text: str) -> dict[str, Any]:
+    """The ASGI message that carries a frame's JSON."""
+    return {"type": "websocket.send", "text": text}
 
 
 def encode(group: str, frame: ServerFrame) -> EncodedFrame:
@@ -104,7 +109,7 @@ def read(group: str, encoded: bytes | msgspec.Raw) -> EncodedFrame:
             identity = key
         case _:
             key, order = (group, head.type, head.exchange), head.at
-    message = {"type": "websocket.send", "text": str(encoded, "utf-8")}
+    message = message_of(str(encoded, "utf-8"))
     return EncodedFrame(head.type, message, key, order, None if identity is None else hash(identity))
 
 

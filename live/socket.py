@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
 from typing import Any, Final
 
 from live.counters import counters
-from live.frames import EncodedFrame, message_of
+from live.frames import EncodedFrame, message_of, text_of
 from live.messages import CLOSE_TOO_SLOW, WIRE_VERSION
 
 Send = Callable[[Any], Awaitable[None]]
@@ -168,7 +168,7 @@ class Socket:
 
 
 def _gap(dropped: int) -> dict[str, Any]:
-    return message_of({"type": "gap", "v": WIRE_VERSION, "dropped": dropped})
+    return message_of(text_of({"type": "gap", "v": WIRE_VERSION, "dropped": dropped}))
 
 
 @types.coroutine

@@ -17,7 +17,7 @@ from billing.entitlements import entitlements_of_each
 from live.auth import new_session, user_of
 from live.consumers import LiveConsumer
 from live.lifespan import urgent_threads
-from live.messages import Pair, RefusedPair, ServerFrame
+from live.messages import Pair, RefusedPair
 from live.together import Together
 from market import clock
 from signals.services import delivery
@@ -59,10 +59,9 @@ class NotificationConsumer(LiveConsumer):
         refuse = _in_thread(delivery.refused_pairs)
         return await refuse(user=cast("User", user), pairs=pairs, now=datetime.now(UTC))
 
-    async def replay(self, user: AbstractBaseUser, since: int) -> list[ServerFrame] | None:
+    async def replay(self, user: AbstractBaseUser, since: int) -> list[str] | None:
         find = _in_thread(delivery.replay)
-        frames = await find(user=cast("User", user), since_ms=since, market_now=clock.now(), now=datetime.now(UTC))
-        return cast("list[ServerFrame] | None", frames)
+        return await find(user=cast("User", user), since_ms=since, market_now=clock.now(), now=datetime.now(UTC))
 
     async def rights_hold(self, user: AbstractBaseUser) -> bool:
         stamp = await _stamps.ask(self._owner(user))

@@ -25,7 +25,6 @@ from live.messages import (
     CLOSE_UNAUTHENTICATED,
     Pair,
     RefusedPair,
-    ServerFrame,
 )
 from live.tests.web import BTC, FollowConsumer, Person, alice, bob, signal_frame
 
@@ -164,7 +163,7 @@ async def test_a_since_that_is_no_instant_is_answered_with_an_error_and_the_conn
 class LooksBackSlowly(FollowConsumer):
     """While this consumer looks back, a new frame is published."""
 
-    async def replay(self, user: Any, since: int) -> list[ServerFrame] | None:
+    async def replay(self, user: Any, since: int) -> list[str] | None:
         found = await super().replay(user, since)
         assert deliver(closed_at=8) == 1
         await asyncio.sleep(0)
@@ -396,7 +395,7 @@ async def test_a_fault_in_the_check_of_rights_closes_rather_than_lets_stay() -> 
 
 
 class FailsToGreet(FollowConsumer):
-    async def replay(self, user: Any, since: int) -> list[ServerFrame] | None:
+    async def replay(self, user: Any, since: int) -> list[str] | None:
         raise KeyError("a fault of ours")
 
 

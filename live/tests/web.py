@@ -17,7 +17,7 @@ from channels.layers import get_channel_layer
 from websockets.asyncio.client import ClientConnection, connect
 
 from live.consumers import LiveConsumer
-from live.frames import Delivery
+from live.frames import Delivery, text_of
 from live.groups import MARKET_GROUP, group_name, user_group
 from live.layer import LiveChannelLayer
 from live.lifespan import Lifespan
@@ -101,8 +101,8 @@ class FollowConsumer(LiveConsumer):
     async def can_join(self, user: Any, pairs: Sequence[Pair]) -> list[RefusedPair]:
         return [{**pair, "reason": "not listed"} for pair in pairs if pair["ticker"].startswith("X")]
 
-    async def replay(self, user: Any, since: int) -> list[ServerFrame] | None:
-        return cast("list[ServerFrame] | None", user.history)
+    async def replay(self, user: Any, since: int) -> list[str] | None:
+        return None if user.history is None else [text_of(frame) for frame in user.history]
 
     async def rights_hold(self, user: Any) -> bool:
         return bool(user.has_rights)

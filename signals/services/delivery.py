@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 from django.db import connection
@@ -12,7 +13,7 @@ from django.db import connection
 from accounts.models import User
 from billing.entitlements import Entitlements, entitlements
 from engine.candles import CATCH_UP, TIMEFRAMES
-from live.frames import Delivery
+from live.frames import Delivery, text_of
 from live.groups import MARKET_GROUP, group_name, is_of_pair, user_group
 from live.messages import Pair, RefusedPair, SignalFrame
 from live.relay import Wanted
@@ -198,15 +199,18 @@ def find_results(
     configuration_ids: Sequence[int],
     ticker_ids: Sequence[int] | None,
     most: int | None,
-) -> list[SignalFrame]:
-    """The verdicts that slots from `since` to `until` wrote, oldest candle first, as frames of the central feed."""
+) -> Iterator[SignalFrame]:
+    """The verdicts that slots from `since` to `until` wrote, oldest candle first, as frames of the central feed.
+
+    One by one: they may be many thousands, and a frame takes four times the room of its JSON.
+    """
     tickers = None if ticker_ids is None else list(ticker_ids)
     with connection.cursor() as cursor:
         cursor.execute(
             FIND_RESULTS,
             [since, until, since - LONGEST_CATCH_UP, list(configuration_ids), tickers, tickers, most],
         )
-        return [_frame_of_row(row) for row in cursor.fetchall()]
+        yield from map(_frame_of_row, cursor)
 
 
 def _frame_of_row(row: tuple[Any, ...]) -> SignalFrame:
@@ -260,8 +264,8 @@ def refused_pairs(*, user: User, pairs: Sequence[Pair], now: datetime) -> list[R
     ]
 
 
-def replay(*, user: User, since_ms: int, market_now: datetime, now: datetime) -> list[SignalFrame] | None:
-    """Every verdict of what the user sees that was written from the slot `since_ms` on.
+def replay(*, user: User, since_ms: int, market_now: datetime, now: datetime) -> list[str] | None:
+    """Every verdict of what the user sees that was written from the slot `since_ms` on, oldest first: the frames' JSON.
 
     None where that is too much, or lies further back than LONGEST_REPLAY. The future holds nothing.
     """
@@ -278,18 +282,19 @@ def replay(*, user: User, since_ms: int, market_now: datetime, now: datetime) ->
     same: dict[frozenset[int], list[int]] = {}
     for configuration, tickers in following.pairs.items():
         same.setdefault(frozenset(tickers), []).append(configuration)
-    frames: list[SignalFrame] = []
+    found: list[tuple[int, str]] = []  # close of the candle (ms), frame
     for followed, configurations in same.items():
-        frames += find_results(
+        for frame in find_results(
             since=since,
             until=FOR_EVER,
             configuration_ids=sorted(configurations),
             ticker_ids=sorted(followed),
-            most=MOST_REPLAYED + 1 - len(frames),
-        )
-        if len(frames) > MOST_REPLAYED:
+            most=MOST_REPLAYED + 1 - len(found),
+        ):
+            if frame["configuration"] in own:
+                frame["feed"] = f"premium:{user.pk}:{own[frame['configuration']]}"
+            found.append((frame["closed_at"], text_of(frame)))
+        if len(found) > MOST_REPLAYED:
             return None
-    for frame in frames:
-        if frame["configuration"] in own:
-            frame["feed"] = f"premium:{user.pk}:{own[frame['configuration']]}"
-    return sorted(frames, key=lambda frame: frame["closed_at"])
+    found.sort(key=itemgetter(0))  # not by text: what one candle decided stays in Postgres' order
+    return [text for _, text in found]

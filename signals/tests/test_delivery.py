@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 import pytest
@@ -206,9 +208,11 @@ def test_a_relay_that_starts_later_does_not_tell_of_it(done: Sweep) -> None:
 def test_a_replay_gives_what_the_user_follows_and_nothing_else(done: Sweep, bob: User, tickers: list[Ticker]) -> None:
     _follow(bob, tickers[:2])
 
-    frames = delivery.replay(user=bob, since_ms=to_ms(NOON), market_now=NOON, now=NOON)
+    replayed = delivery.replay(user=bob, since_ms=to_ms(NOON), market_now=NOON, now=NOON)
 
-    assert frames is not None
+    assert replayed is not None
+    frames = [json.loads(text) for text in replayed]
+    assert frames == sorted(frames, key=itemgetter("closed_at"))
     assert {frame["ticker"] for frame in frames} == {"BTCUSDT", "ETHUSDT"}
     assert len({frame["algorithm"] for frame in frames}) == 3
     assert len(frames) == 2 * 3 * 10
