@@ -65,7 +65,7 @@ class LiveConsumer(AsyncWebsocketConsumer, ABC):
     async def replay(self, user: AbstractBaseUser, since: int) -> list[str] | None:
         """What the groups in `self.joined` got from the slot `since` (ms) on, oldest first; None: too much, reload.
 
-        As the frames' JSON (`live.frames.text_of`), a quarter of the frames' size: a reader may take it as slowly as he is
+        As the frames' JSON (`live.frames.text_of`), less than half their size: a reader may take it as slowly as he is
         let, and all of it is held meanwhile.
         """
 

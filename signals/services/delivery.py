@@ -202,7 +202,7 @@ def find_results(
 ) -> Iterator[SignalFrame]:
     """The verdicts that slots from `since` to `until` wrote, oldest candle first, as frames of the central feed.
 
-    One by one: they may be many thousands, and a frame takes four times the room of its JSON.
+    One by one: they may be many thousands, and a frame takes more than twice the room of its JSON.
     """
     tickers = None if ticker_ids is None else list(ticker_ids)
     with connection.cursor() as cursor:

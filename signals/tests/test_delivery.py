@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import json
+import tracemalloc
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
@@ -216,6 +218,27 @@ def test_a_replay_gives_what_the_user_follows_and_nothing_else(done: Sweep, bob:
     assert {frame["ticker"] for frame in frames} == {"BTCUSDT", "ETHUSDT"}
     assert len({frame["algorithm"] for frame in frames}) == 3
     assert len(frames) == 2 * 3 * 10
+
+
+def test_a_replay_takes_little_more_room_than_its_text(done: Sweep, bob: User, tickers: list[Ticker]) -> None:
+    """A reader may take it as slowly as he is let, and it is held for him."""
+    _follow(bob, tickers)
+
+    def replayed() -> list[str]:
+        return delivery.replay(user=bob, since_ms=to_ms(NOON), market_now=NOON, now=NOON) or []
+
+    replayed()  # what is loaded at the first time stays for all
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        texts = replayed()
+        gc.collect()
+        held = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+
+    assert len(texts) == 3 * 3 * 10
+    assert held < 2 * sum(map(len, texts))
 
 
 def test_a_replay_of_too_much_asks_for_a_reload(
