@@ -99,13 +99,14 @@ class Relay(Generic[Cursor]):
         layer: LiveChannelLayer,
         url: str,
         catch_up: CatchUp[Cursor],
-        catch_up_every: float = 2.0,
+        catch_up_every: float = 1.0,
         silence: float = 5.0,
     ) -> None:
         """`url` is the live Redis. After `silence` seconds without a message Redis is asked whether it is there.
 
-        While it hangs, a verdict waits for its sweep to be closed (a look every 5 s) and then for `catch_up_every`: together
-        less than the 10 s that are promised. With no news that is one short query.
+        While it hangs, a verdict waits for its sweep's last ticker (each worker process waits 2 s for Redis now and then), for
+        its close (a look every 5 s) and for `catch_up_every`: together less than the 10 s that are promised. With no news that
+        is one short query.
         """
         self._layer = layer
         self._url = url

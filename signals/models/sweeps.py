@@ -55,7 +55,7 @@ class Sweep(models.Model):
         indexes = [
             # close_sweeps, every 5 s.
             models.Index(fields=["slot"], condition=models.Q(status="open"), name="signals_sweep_open"),
-            # The relay's catch-up, every 5 s in each web process.
+            # The relay's catch-up, every second in each web process.
             models.Index(fields=["closed_at"], condition=models.Q(status="closed"), name="signals_sweep_closed"),
         ]
 

@@ -20,7 +20,7 @@ from watch.probe import Answer, Probe
 from watch.services import stores
 from watch.services.freshness import CandleFreshness, candle_freshness, freshness, market_freshness
 
-# The relay looks into Postgres every five seconds.
+# The relay looks into Postgres every second.
 RELAY_SILENCE = 30.0  # seconds
 # Without these a web process can show no page, or shows one that never changes. The rest is not its own fault: taking
 # it out of service would also take away the page that says since when the signals are old.

@@ -16,8 +16,9 @@ from workers.chaos.installation import Installation
 from workers.chaos.invariants import commits
 from workers.chaos.memory import Memory
 
-# A slot this old must be closed: two periods of the 5 s rhythm.
-GRACE = 10.0
+# A slot this old must be closed, three periods of the 5 s rhythm: beat keeps an interval's length but no grid, so it sends a
+# slot up to one period after its instant; a look that comes just before its last ticker is done leaves it to the next one.
+GRACE = 15.0
 LOOK_EVERY = 0.25
 # So long everything must have been normal, to have been normal from the beginning of that time on.
 QUIET = 12.0
