@@ -144,7 +144,7 @@ class WebProcess:
         config = uvicorn.Config(
             self._app,
             interface="asgi3",
-            ws="websockets-sansio",
+            ws="live.websocket:Protocol",
             ws_per_message_deflate=False,
             lifespan="on",
             loop=cast("Any", loop),

@@ -178,7 +178,11 @@ class Stage:
             self._product.start_web(PRODUCT, port)
             return
         if who == STOCK:
-            ours = {"boritrader.asgi:application": "workers.bench.yardsticks.stock_layer:application", "on": "off"}
+            ours = {
+                "boritrader.asgi:application": "workers.bench.yardsticks.stock_layer:application",
+                "live.websocket:Protocol": "websockets-sansio",
+                "on": "off",
+            }
             argv = [ours.get(part, part) for part in web_command("127.0.0.1", str(port))]
         else:
             argv = ["-m", "workers.bench.yardsticks.broadcast", str(port)]
