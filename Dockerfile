@@ -30,4 +30,4 @@ RUN BORITRADER_BUILD=1 python manage.py collectstatic --no-input
 # Nothing in the image belongs to the one who runs it.
 USER boritrader
 EXPOSE 8000
-CMD ["python", "-m", "uvicorn", "boritrader.asgi:application", "--host", "0.0.0.0", "--port", "8000", "--lifespan", "on", "--ws", "live.websocket:Protocol"]
+CMD ["python", "-m", "uvicorn", "boritrader.asgi:application", "--host", "0.0.0.0", "--port", "8000", "--lifespan", "on", "--ws", "live.websocket:LiveProtocol", "--ws-max-size", "65536", "--ws-per-message-deflate", "false"]

@@ -40,7 +40,7 @@ test: setup-tests ## Lint, then run every test, on stores of their own
 test-quick: setup-tests ## The tests without those that start real processes or a browser
 	@$(PYTEST) -m "not processes and not browser"
 
-chaos: setup ## Break the whole product on purpose and check every promise: about 25 minutes
+chaos: setup ## Break the whole product on purpose and check every promise: about 35 minutes
 	@$(BIN)/python manage.py chaos
 
 soak: setup ## The same with faults at random, for HOURS=2

@@ -167,7 +167,7 @@ class LiveConsumer(AsyncWebsocketConsumer, ABC):
     async def _replay(self, frames: Sequence[str], since: int) -> None:
         for number, text in enumerate(frames, start=1):
             await self._socket.send(message_of(text))
-            if number % 100 == 0:  # a reader who keeps up lets `_tell` run through: the others want their turn
+            if number % 100 == 0:  # a reader who keeps up lets `send` run through: the others want their turn
                 await asyncio.sleep(0)
         await self._tell({"type": "replayed", "v": WIRE_VERSION, "since": since, "count": len(frames)})
 

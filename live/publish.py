@@ -31,7 +31,7 @@ _paused_until = 0.0
 def publish(deliveries: Sequence[Delivery]) -> None:
     """Hands (group, frame) pairs to the relay of every web process, in order. Call it after the commit.
 
-    A hint: what Postgres holds is the truth, and each relay asks it every few seconds. So an unreachable Redis is logged
+    A hint: what Postgres holds is the truth, and each relay asks it every second. So an unreachable Redis is logged
     and counted, never raised. Blocks for at most two seconds; from a coroutine use `layer.group_send` or a thread.
     """
     global _paused_until

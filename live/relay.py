@@ -104,9 +104,9 @@ class Relay(Generic[Cursor]):
     ) -> None:
         """`url` is the live Redis. After `silence` seconds without a message Redis is asked whether it is there.
 
-        While it hangs, a verdict waits for its sweep's last ticker (each worker process waits 2 s for Redis now and then), for
-        its close (a look every 5 s) and for `catch_up_every`: together less than the 10 s that are promised. With no news that
-        is one short query.
+        While it hangs, a verdict waits for its sweep's last ticker, whose worker may wait 2 s for Redis; at most 5 s for the
+        look of `close_sweeps`; and for `catch_up_every`. What is left of the promised 10 s is for the work itself. With no news
+        a look is two short round trips to Postgres.
         """
         self._layer = layer
         self._url = url
@@ -213,14 +213,20 @@ class Relay(Generic[Cursor]):
 
     async def _refill(self) -> None:
         cursor: Cursor | None = None
+        has_failed = False
         wanted = Wanted(self._layer.joined(), self._delivered)
         while True:
             try:
                 deliveries, cursor = await self._catch_up(cursor, wanted)
-            except Exception:
+            except Exception as error:
                 counters.refill_failures += 1
-                logger.exception("the relay could not ask for what it missed; it asks again")
+                # The whole story once: with Postgres away it is the same every second.
+                logger.error(
+                    "the relay could not ask for what it missed; it asks again: %r", error, exc_info=not has_failed
+                )
+                has_failed = True
             else:
+                has_failed = False
                 counters.looked_at = time.time()
                 await self._deliver_refill(deliveries)
             await self._next_look()

@@ -210,7 +210,7 @@ def web_command(host: str, port: str) -> tuple[str, ...]:
     # Compression costs a third of the throughput and gains little on short frames; clients send short messages.
     sockets = (
         "--ws",
-        "live.websocket:Protocol",
+        "live.websocket:LiveProtocol",
         "--ws-max-size",
         "65536",
         "--ws-per-message-deflate",

@@ -144,7 +144,7 @@ class WebProcess:
         config = uvicorn.Config(
             self._app,
             interface="asgi3",
-            ws="live.websocket:Protocol",
+            ws="live.websocket:LiveProtocol",
             ws_per_message_deflate=False,
             lifespan="on",
             loop=cast("Any", loop),

@@ -5,7 +5,6 @@ import json
 import tracemalloc
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from operator import itemgetter
 from typing import Any
 
 import pytest
@@ -121,6 +120,36 @@ def test_a_closed_sweep_is_told_once(done: Sweep) -> None:
     assert deliveries == []
 
 
+def test_only_what_is_new_is_told_and_a_look_without_news_reads_ids_alone(
+    done: Sweep, tickers: list[Ticker], alice: User
+) -> None:
+    all_of_it = everything()
+    _, told = delivery.catch_up(None, wanted=all_of_it, now=datetime.now(UTC))
+    with CaptureQueriesContext(connection) as asked:
+        nothing, told = delivery.catch_up(told, wanted=all_of_it, now=datetime.now(UTC))
+
+    premium = _premium_sweep(alice, tickers, {"period": 7})
+    evaluate_tickers(sweep_id=premium.pk, ticker_ids=premium.ticker_ids)
+    close_sweeps()
+    news, _ = delivery.catch_up(told, wanted=wanted_by([MARKET_GROUP]), now=datetime.now(UTC))
+
+    assert nothing == []
+    assert len(asked) == 1
+    assert "ticker_ids" not in asked.captured_queries[0]["sql"]
+    assert [group for group, _ in news] == [user_group(alice.pk)]
+
+
+def test_sweeps_are_told_in_the_order_they_were_closed_in(done: Sweep, tickers: list[Ticker], alice: User) -> None:
+    premium = _premium_sweep(alice, tickers, {"period": 7})
+    evaluate_tickers(sweep_id=premium.pk, ticker_ids=premium.ticker_ids)
+    close_sweeps()
+    Sweep.objects.filter(pk=done.pk).update(closed_at=datetime.now(UTC))  # the older sweep, closed later
+
+    found, _ = delivery.catch_up(None, wanted=wanted_by([MARKET_GROUP]), now=datetime.now(UTC))
+
+    assert [group for group, _ in found] == [user_group(alice.pk), MARKET_GROUP]
+
+
 def test_catching_up_from_postgres_tells_the_same_as_the_workers_did(sweep: Sweep) -> None:
     told = _evaluate(sweep)
     close_sweeps()
@@ -214,14 +243,27 @@ def test_a_replay_gives_what_the_user_follows_and_nothing_else(done: Sweep, bob:
 
     assert replayed is not None
     frames = [json.loads(text) for text in replayed]
-    assert frames == sorted(frames, key=itemgetter("closed_at"))
     assert {frame["ticker"] for frame in frames} == {"BTCUSDT", "ETHUSDT"}
     assert len({frame["algorithm"] for frame in frames}) == 3
     assert len(frames) == 2 * 3 * 10
 
 
+def test_a_replay_is_oldest_first_whoever_is_followed_where(done: Sweep, bob: User, tickers: list[Ticker]) -> None:
+    _follow(bob, tickers[:2])
+    elsewhere = AlgorithmPreferences.objects.for_user(bob).order_by("configuration").first()
+    assert elsewhere is not None
+    elsewhere.tickers.set(tickers[2:])
+
+    replayed = delivery.replay(user=bob, since_ms=to_ms(NOON), market_now=NOON, now=NOON)
+
+    assert replayed is not None
+    closes = [json.loads(text)["closed_at"] for text in replayed]
+    assert closes == sorted(closes)
+    assert len(closes) == (2 * 2 + 1) * 10
+
+
 def test_a_replay_takes_little_more_room_than_its_text(done: Sweep, bob: User, tickers: list[Ticker]) -> None:
-    """A reader may take it as slowly as he is let, and it is held for him."""
+    """A reader may take it as slowly as he is let, and it is held for him. (Of letters that take one byte each, as ours do.)"""
     _follow(bob, tickers)
 
     def replayed() -> list[str]:

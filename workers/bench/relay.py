@@ -180,7 +180,7 @@ class Stage:
         if who == STOCK:
             ours = {
                 "boritrader.asgi:application": "workers.bench.yardsticks.stock_layer:application",
-                "live.websocket:Protocol": "websockets-sansio",
+                "live.websocket:LiveProtocol": "websockets-sansio",
                 "on": "off",
             }
             argv = [ours.get(part, part) for part in web_command("127.0.0.1", str(port))]

@@ -20,8 +20,9 @@ from workers.chaos.memory import Memory
 # slot up to one period after its instant; a look that comes just before its last ticker is done leaves it to the next one.
 GRACE = 15.0
 LOOK_EVERY = 0.25
-# So long everything must have been normal, to have been normal from the beginning of that time on.
-QUIET = 12.0
+# So long everything must have been normal, to have been normal from the beginning of that time on: by then each slot of before
+# is so old that it must be closed, and what holds of it is asked in the round of its fault.
+QUIET = GRACE + 6.0
 
 FIND_LATE_SLOT = """
 SELECT min(due)::text FROM generate_series(%s::timestamptz, %s::timestamptz, %s * interval '1 second') AS due

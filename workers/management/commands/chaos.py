@@ -26,7 +26,7 @@ class Command(BaseCommand):
 
 It never touches .run/. The code is 0 when every promise held, 1 when one was broken, 2 when it could not run.
 
-examples:  python manage.py chaos                          all faults, about 25 minutes
+examples:  python manage.py chaos                          all faults, about 35 minutes
            python manage.py chaos --short                  five faults
            python manage.py chaos --only postgres --rounds 10
            python manage.py chaos --hours 8 --json         any fault at any time, for a night
