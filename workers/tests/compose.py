@@ -69,6 +69,7 @@ class Service:
 
     def __init__(self, name: str, env: dict[str, str], log: Path, folder: Path) -> None:
         self.name, self.env, self.log = name, env, log
+        self.complaint = ""  # of the last health check
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 argv(SERVICES[name], REQUIRED),
@@ -84,7 +85,9 @@ class Service:
         kind, *words = SERVICES[self.name]["healthcheck"]["test"]
         words = [interpolate(word, REQUIRED) for word in words]
         command = ["/bin/sh", "-c", *words] if kind == "CMD-SHELL" else words
-        return subprocess.run(command, cwd=CHECKOUT, env=self.env, capture_output=True, timeout=60).returncode == 0
+        done = subprocess.run(command, cwd=CHECKOUT, env=self.env, capture_output=True, text=True, timeout=60)
+        self.complaint = done.stdout + done.stderr
+        return done.returncode == 0
 
     def wait_until(self, is_true: Callable[[], bool]) -> None:
         ends_at = time.monotonic() + 90

@@ -145,7 +145,8 @@ class TestCommands:
         service.wait_until(lambda: isinstance(resp.ask(migrated["BROKER_URL"], "LINDEX", "steering", "-1"), str))
         assert service.end() == 0
 
-        assert service.is_healthy()  # it has written down what it sent
+        is_healthy = service.is_healthy()  # it has written down what it sent
+        assert is_healthy, f"{service.complaint}\n{service.log.read_text()}"
 
     def test_the_heartbeat_hears_the_exchange_and_is_healthy(
         self, serve: Callable[..., Service], exchange: str
