@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import re
 import socket
 import stat
@@ -25,8 +27,16 @@ from workers.wheels import CHECKOUT
 
 @pytest.fixture
 def taken_port() -> Iterator[int]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
+    """The one behind it is free, and stays so: outgoing connections are given higher ones."""
+    for port in random.sample(range(20_000, 32_000, 2), 6_000):
+        with contextlib.ExitStack() as servers:
+            try:
+                servers.enter_context(socket.create_server(("127.0.0.1", port)))
+                socket.create_server(("127.0.0.1", port + 1)).close()
+            except OSError:
+                continue
+            yield port
+            return
 
 
 def test_a_taken_port_is_named_with_the_variable_that_moves_it(taken_port: int) -> None:
